@@ -1,0 +1,206 @@
+"""Every setting of Copydesk: one field a line, its unit and default, its environment variable.
+
+Read once, in `runtime/compose.py`. Strict: `1e3`, ` 5 ` and `5abc` are refused, an empty variable counts as unset, and an
+unknown `COPYDESK_*` name is refused with the nearest known one. docs/configuration.md is generated from this file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from config.errors import SettingsError
+from config.vocabulary import nearest
+
+PREFIX = "COPYDESK_"
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        if not re.fullmatch(r"-?[0-9]{1,12}", value):
+            raise ValueError("must be a whole number, such as 5")
+        return int(value)
+    return value
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str):
+        if not re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,6})?", value):
+            raise ValueError("must be a number, such as 2.50")
+        return float(value)
+    return value
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, str):
+        return timedelta(seconds=_number(value))
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Number = Annotated[float, BeforeValidator(_number)]
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
+class Settings(BaseModel):
+    """What an operator may change. Durations are given in seconds, money in US dollars."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    data_dir: Path = Path(".copydesk")
+    """Folder of the embedded databases and the outbox; created with mode 0700."""
+    records: str = ""
+    """Where long-term rows live: `sqlite:///DIR` or `astra://HOST/KEYSPACE`. Empty: SQLite in the data directory."""
+    queue: str = ""
+    """Where tasks wait: `sqlite:///FILE` or `redis://HOST:PORT/DB`. Empty: SQLite in the data directory."""
+    cache: str = ""
+    """Where forgettable values live: `sqlite:///FILE` or `redis://HOST:PORT/DB`. Empty: SQLite in the data directory."""
+    model: str = "offline:"
+    """Which model writes: `offline:` (templates, no key) or `openai:NAME`."""
+    embedder: str = "hash-v1"
+    """What turns text into vectors: `hash-v1` (lexical, offline) or `openai:text-embedding-3-large`."""
+    openai_base_url: str = ""
+    """Base URL of an OpenAI-compatible server. Empty: OpenAI's own."""
+    openai_api_key: SecretStr = SecretStr("")
+    """Key for `openai:` models. Read from OPENAI_API_KEY."""
+    openai_structured_method: str = Field(default="json_schema", pattern="^(json_schema|function_calling|json_mode)$")
+    """How structured output is asked for: `json_schema`, `function_calling` or `json_mode`; servers differ."""
+    model_fallbacks: str = ""
+    """Models to try, in order, when the first one is away: comma-separated, as in `openai:gpt-4o-mini,offline:`."""
+    astra_token: SecretStr = SecretStr("")
+    """Token of the AstraDB database."""
+    reviewer: str = ""
+    """Name recorded with decisions when `--by` is not given. Empty: the login name."""
+    media_base_url: str = ""
+    """Public URL under which platforms fetch attached media."""
+    model_timeout: Seconds = timedelta(seconds=60)
+    """Longest wait for one model call, in seconds."""
+    lease: Seconds = timedelta(seconds=30)
+    """How long a task stays with a worker that has gone silent, in seconds."""
+    heartbeat: Seconds = timedelta(seconds=10)
+    """How often a worker extends its leases, in seconds; at most a third of the lease."""
+    task_timeout: Seconds = timedelta(seconds=900)
+    """Longest run of one task before its heartbeat stops and it is handed on, in seconds."""
+    node_timeout: Seconds = timedelta(seconds=240)
+    """Longest run of one graph step, in seconds; over three model timeouts."""
+    drain: Seconds = timedelta(seconds=25)
+    """Grace period after SIGTERM, in seconds: what is not finished by then is handed back."""
+    reconcile_every: Seconds = timedelta(seconds=60)
+    """How often the queues are compared with the rows, in seconds."""
+    concurrency: Whole = Field(default=8, ge=1, le=1000)
+    """Tasks that one worker runs at a time."""
+    max_queue: Whole = Field(default=10000, ge=1, le=10_000_000)
+    """Tasks that one queue holds before producers are told to wait."""
+    max_attempts: Whole = Field(default=3, ge=1, le=20)
+    """Failed runs of a task before it is dead-lettered."""
+    session_usd: Number = Field(default=5.0, ge=0, le=100_000)
+    """Money that one session may spend on models, in US dollars."""
+    brand_day_usd: Number = Field(default=20.0, ge=0, le=1_000_000)
+    """Money that one brand may spend on models in a UTC day, in US dollars."""
+    permit: Seconds = timedelta(seconds=20)
+    """How long a permit to send is valid, in seconds. The request must end before it."""
+    send_timeout: Seconds = timedelta(seconds=15)
+    """Longest wait for a platform's answer to the one irreversible call, in seconds."""
+    settle: Seconds = timedelta(seconds=90)
+    """How long after a permit's deadline a platform may still show the post, in seconds."""
+    late_horizon: Seconds = timedelta(days=14)
+    """A post that cannot be arranged within this time of its slot is missed, in seconds."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.heartbeat * 3 > self.lease:
+            raise ValueError(f"heartbeat ({_s(self.heartbeat)} s) must be at most a third of lease ({_s(self.lease)} s)")
+        if self.heartbeat <= timedelta(0):
+            raise ValueError("heartbeat must be more than 0 s")
+        if self.model_timeout <= timedelta(0) or self.node_timeout <= 3 * self.model_timeout:
+            raise ValueError(
+                f"node_timeout ({_s(self.node_timeout)} s) must be over three times model_timeout ({_s(self.model_timeout)} s)"
+            )
+        if self.send_timeout <= timedelta(0) or self.send_timeout >= self.permit:
+            raise ValueError(f"send_timeout ({_s(self.send_timeout)} s) must be more than 0 s and shorter than permit ({_s(self.permit)} s)")
+        for name, schemes in (("records", ("sqlite", "austere", "astra", "astra+http")), ("queue", ("sqlite", "redis", "rediss")), ("cache", ("sqlite", "redis", "rediss"))):
+            url = getattr(self, name)
+            if url and url.partition("://")[0] not in schemes:
+                raise ValueError(f"{name} {mask_url(url)!r} must start with one of: {', '.join(s + '://' for s in schemes if s != 'austere')}")
+        return self
+
+    @property
+    def records_url(self) -> str:
+        return self.records or f"sqlite:///{self.data_dir.absolute()}"
+
+    @property
+    def queue_url(self) -> str:
+        return self.queue or f"sqlite:///{self.data_dir.absolute() / 'queue.db'}"
+
+    @property
+    def cache_url(self) -> str:
+        return self.cache or f"sqlite:///{self.session_db}"
+
+    @property
+    def checkpoints_url(self) -> str:
+        return f"sqlite:///{self.data_dir.absolute() / 'checkpoints.db'}"
+
+    @property
+    def session_db(self) -> Path:
+        return self.data_dir.absolute() / "session.db"
+
+    @property
+    def outbox(self) -> Path:
+        return self.data_dir.absolute() / "outbox"
+
+    def sources(self, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """Where each field's value came from: `environment` or `default`; for `doctor`."""
+        return {name: "environment" if environ.get(variable(name)) else "default" for name in type(self).model_fields}
+
+
+def _s(duration: timedelta) -> str:
+    return f"{duration.total_seconds():g}"
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return "OPENAI_API_KEY" if field == "openai_api_key" else PREFIX + field.upper()
+
+
+def mask_url(url: str) -> str:
+    """`url` with any password replaced by ***."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return re.sub(r"//[^@/]*@", "//***@", url)
+    return url.replace(f":{password}@", ":***@") if password else url
+
+
+def load_settings(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
+    """Settings from the environment, `overrides` (from the command line) winning.
+
+    Raises:
+        SettingsError: a variable is unknown or its value is refused; one line says which, and how to mend it.
+    """
+    known = {variable(name): name for name in Settings.model_fields}
+    values: dict[str, Any] = {}
+    for name, value in environ.items():
+        if name.startswith("COPYDESK_TEST_") or value == "":
+            continue
+        if name in known:
+            values[known[name]] = value
+        elif name.startswith(PREFIX):
+            raise SettingsError(f"unknown setting {name}{nearest(name, list(known))}: unset it, or see docs/configuration.md")
+    values.update({key: value for key, value in overrides.items() if value is not None})
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise SettingsError(message) from None
+        field = str(first["loc"][0])
+        shown = "***" if "key" in field or "token" in field else repr(mask_url(str(first["input"])))
+        raise SettingsError(f"{variable(field)}={shown}: {message}; see docs/configuration.md") from None

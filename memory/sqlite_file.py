@@ -1,0 +1,355 @@
+"""One SQLite file, opened safely: what every SQLite engine of ours stands on.
+
+Opening refuses what must not be trusted (facts: an empty file opens as a valid empty database, which is silent total loss) and
+never recreates a file that was here before. Writing goes through one writer connection a process and file, in its own thread:
+operations that wait at the same time become one BEGIN IMMEDIATE transaction and one commit, each inside its own savepoint, so a
+failing neighbour harms nobody. An operation is acknowledged only after the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from config.errors import Busy, CopydeskError, Damaged, DiskFull, Unavailable, UsageError
+from config.ids import new_token
+
+T = TypeVar("T")
+Operation = Callable[[sqlite3.Connection], T]
+Migration = Callable[[sqlite3.Connection], None]
+
+_BATCH = 256  # operations a commit, so that one long burst cannot hold the write lock for seconds
+_BUSY_MS = 10_000
+_BUSY_TRIES = 3
+_NETWORK_FS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"})
+_MAGIC = b"SQLite format 3\x00"
+
+
+def _damaged(path: Path, what: str) -> Damaged:
+    return Damaged(f"{path}: {what}; restore it with `copydesk restore`, or move it away to start empty: mv {path} {path}.bad")
+
+
+def translate_error(error: sqlite3.Error, path: Path) -> CopydeskError:
+    """Our error for any error of sqlite3, by its primary result code (https://sqlite.org/rescode.html)."""
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    primary = code & 0xFF
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Busy(f"{path} stays locked by another process: see who holds it with `fuser {path}`")
+    if primary == sqlite3.SQLITE_FULL or code in (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_SHMSIZE):
+        return DiskFull(f"{path}: no room to write: free space on this disk, work goes on by itself")
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
+        return UsageError(f"{path} cannot be written ({error}): check owner and mode: chmod u+rw {path}")
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
+        return _damaged(path, f"damaged ({error})")
+    if primary == sqlite3.SQLITE_IOERR:
+        return Unavailable(f"{path}: the disk did not answer ({error})")
+    return CopydeskError(f"{path}: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise our errors instead of sqlite3's."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translate_error(error, path) from error
+
+
+def _filesystem(path: Path) -> str:
+    try:
+        mounts = Path("/proc/mounts").read_text().splitlines()
+    except OSError:
+        return ""
+    best, kind = "", ""
+    for line in mounts:
+        parts = line.split()
+        mount = parts[1].replace("\\040", " ")
+        if (str(path) + "/").startswith(mount.rstrip("/") + "/") and len(mount) >= len(best):
+            best, kind = mount, parts[2]
+    return kind
+
+
+def _marker(path: Path) -> Path:
+    return path.parent / ".installed" / path.name
+
+
+def _refuse_untrustworthy(path: Path) -> None:
+    info = path.lstat()
+    if not stat.S_ISREG(info.st_mode):
+        raise UsageError(f"{path} must be a regular file, not a link or device")
+    if info.st_size == 0:
+        raise _damaged(path, "is empty (0 bytes), which would read as a database with nothing in it")
+    with path.open("rb") as file:
+        head = file.read(100)
+    if len(head) < 100 or head[:16] != _MAGIC:
+        raise _damaged(path, "is not a SQLite database")
+    page = int.from_bytes(head[16:18], "big")
+    page = 65536 if page == 1 else page
+    wal = path.with_name(path.name + "-wal")
+    pages_known = head[24:28] == head[92:96]
+    if pages_known and not (wal.exists() and wal.stat().st_size) and info.st_size < page * int.from_bytes(head[28:32], "big"):
+        raise _damaged(path, f"is cut short ({info.st_size} bytes)")
+
+
+def _create(path: Path, application_id: int, migrations: Sequence[Migration]) -> None:
+    # Built under another name and linked into place: nobody ever sees a half-made file, and of two creators one wins.
+    building = path.with_name(f".{path.name}.{new_token()[:8]}")
+    os.close(os.open(building, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
+    try:
+        connection = sqlite3.connect(building, isolation_level=None)
+        try:
+            connection.execute(f"PRAGMA application_id = {application_id}")
+            connection.execute("CREATE TABLE schema_migrations (n INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT")
+            _migrate(connection, migrations)
+        finally:
+            connection.close()
+        with suppress(FileExistsError):
+            os.link(building, path)
+    finally:
+        building.unlink(missing_ok=True)
+
+
+def _migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
+    for n in range(connection.execute("PRAGMA user_version").fetchone()[0] + 1, len(migrations) + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if connection.execute("PRAGMA user_version").fetchone()[0] < n:  # another process may have been quicker
+                migrations[n - 1](connection)
+                connection.execute(
+                    "INSERT INTO schema_migrations (n, name, applied_at) VALUES (?, ?, unixepoch() * 1000)", (n, migrations[n - 1].__name__)
+                )
+                connection.execute(f"PRAGMA user_version = {n}")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+def _connect(path: Path, synchronous: str, *, readonly: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000, cached_statements=512)
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if readonly:
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def prepare(path: Path, *, application_id: int, migrations: Sequence[Migration]) -> None:
+    """Make `path` a current database of ours, or refuse.
+
+    Raises:
+        Damaged: the file is empty, cut short, not ours, newer than this program, or was here and is gone.
+        UsageError: the file or its folder cannot be used (mode, link, network file system).
+    """
+    kind = _filesystem(path.parent.absolute())
+    if kind in _NETWORK_FS:
+        raise UsageError(f"{path} is on a network file system ({kind}), where SQLite locks are not safe: choose a local --data-dir")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _marker(path).parent.mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(f"data directory {path.parent} cannot be used ({error.strerror}): choose another --data-dir") from error
+    with translated(path):
+        if not os.path.lexists(path):
+            if _marker(path).exists():
+                raise Damaged(f"{path} was here and is gone: restore it with `copydesk restore`, or accept the loss: rm {_marker(path)}")
+            _create(path, application_id, migrations)
+        _refuse_untrustworthy(path)
+        connection = _connect(path, "NORMAL")
+        try:
+            found = connection.execute("PRAGMA application_id").fetchone()[0]
+            if found != application_id:
+                raise _damaged(path, f"belongs to another program (application_id {found:#x})")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(migrations):
+                raise Damaged(
+                    f"{path} was written by a newer Copydesk (schema {version}, this one knows {len(migrations)}): "
+                    "upgrade with `pip install --upgrade copydesk`"
+                )
+            if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'schema_migrations'").fetchone()[0] == 0:
+                raise _damaged(path, "has lost its schema")
+            _migrate(connection, migrations)
+        finally:
+            connection.close()
+    _marker(path).touch(mode=0o600)
+
+
+class _Lane(threading.Thread):
+    """A thread with one connection that runs what is handed to it, in batches."""
+
+    def __init__(self, path: Path, synchronous: str, *, writes: bool) -> None:
+        super().__init__(name=f"sqlite-{'write' if writes else 'read'}-{path.name}", daemon=True)
+        self.path = path
+        self.writes = writes
+        self.connection = _connect(path, synchronous, readonly=not writes)
+        self.inbox: queue.SimpleQueue[tuple[Operation[Any], asyncio.AbstractEventLoop, asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self.inode = path.stat().st_ino
+        self.checked = time.monotonic()
+
+    def run(self) -> None:
+        while True:
+            batch = [self.inbox.get()]
+            with suppress(queue.Empty):
+                while len(batch) < _BATCH and batch[-1] is not None:
+                    batch.append(self.inbox.get_nowait())
+            work = [item for item in batch if item is not None]
+            if work:
+                self._deliver(work, self._run(work))
+            if batch[-1] is None:
+                self.connection.close()
+                return
+
+    def _deliver(self, work: list[Any], results: list[tuple[Any, BaseException | None]]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[Any]] = {}
+        for (_, loop, future), (value, error) in zip(work, results, strict=True):
+            by_loop.setdefault(loop, []).append((future, value, error))
+        for loop, settled in by_loop.items():
+            with suppress(RuntimeError):  # the loop is closed: nobody waits for these answers any more
+                loop.call_soon_threadsafe(_settle, settled)
+
+    def _run(self, work: list[Any]) -> list[tuple[Any, BaseException | None]]:
+        try:
+            self._still_there()
+            if not self.writes:
+                return [self._attempt(operation) for operation, _, _ in work]
+            self._begin()
+            results = []
+            for operation, _, _ in work:
+                if len(work) == 1:
+                    results.append(self._attempt(operation))
+                    continue
+                self.connection.execute("SAVEPOINT operation")
+                outcome = self._attempt(operation)
+                if outcome[1] is not None and self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK TO operation")
+                if self.connection.in_transaction:
+                    self.connection.execute("RELEASE operation")
+                results.append(outcome)
+            if len(work) == 1 and results[0][1] is not None:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                return results
+            if not self.connection.in_transaction:  # SQLite rolled everything back by itself (disk full, I/O error)
+                error = next((e for _, e in results if e is not None), None) or Unavailable(f"{self.path}: the transaction was rolled back")
+                return [(None, error)] * len(work)
+            self.connection.execute("COMMIT")
+            return results
+        except (sqlite3.Error, CopydeskError) as error:
+            if self.connection.in_transaction:
+                with suppress(sqlite3.Error):
+                    self.connection.execute("ROLLBACK")
+            ours = translate_error(error, self.path) if isinstance(error, sqlite3.Error) else error
+            return [(None, ours)] * len(work)
+
+    def _attempt(self, operation: Operation[Any]) -> tuple[Any, BaseException | None]:
+        try:
+            return operation(self.connection), None
+        except sqlite3.Error as error:
+            return None, translate_error(error, self.path)
+        except Exception as error:  # handed to the caller, whose operation it was
+            return None, error
+
+    def _begin(self) -> None:
+        for attempt in range(_BUSY_TRIES):
+            try:
+                # IMMEDIATE: a deferred transaction that reads and then writes fails at once when another process wrote in between.
+                self.connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if (getattr(error, "sqlite_errorcode", 0) & 0xFF) != sqlite3.SQLITE_BUSY or attempt == _BUSY_TRIES - 1:
+                    raise
+
+    def _still_there(self) -> None:
+        now = time.monotonic()
+        if now - self.checked < 1.0:
+            return
+        self.checked = now
+        try:
+            same = self.path.stat().st_ino == self.inode
+        except OSError:
+            same = False
+        if not same:
+            raise Damaged(f"{self.path} was deleted or replaced while open: stop every worker and restore it with `copydesk restore`")
+
+
+def _settle(settled: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
+    for future, value, error in settled:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
+
+
+class SqliteFile:
+    """An open file. `write` and `read` take a function of a connection and run it in the file's own threads."""
+
+    def __init__(self, path: Path, synchronous: str) -> None:
+        self.path = path
+        self._writer = _Lane(path, synchronous, writes=True)
+        self._reader = _Lane(path, synchronous, writes=False)
+        self._closed = False
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run `operation` in a transaction; return its result once it is committed.
+
+        An exception undoes this operation alone. The operation must be short and touch nothing but the connection.
+        """
+        return await self._hand(self._writer, operation)
+
+    async def read(self, operation: Operation[T]) -> T:
+        """Run `operation` on a read-only connection, which sees every acknowledged write."""
+        return await self._hand(self._reader, operation)
+
+    async def _hand(self, lane: _Lane, operation: Operation[T]) -> T:
+        if self._closed:
+            raise Unavailable(f"{self.path} is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        lane.inbox.put((operation, loop, future))
+        return await future
+
+    def _start(self) -> None:
+        self._writer.start()
+        self._reader.start()
+
+    def _close(self) -> None:
+        self._closed = True
+        for lane in (self._reader, self._writer):
+            lane.inbox.put(None)
+        for lane in (self._reader, self._writer):
+            lane.join()
+
+
+@asynccontextmanager
+async def open_sqlite_file(
+    path: Path, *, application_id: int, migrations: Sequence[Migration], synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
+) -> AsyncIterator[SqliteFile]:
+    """Open (and if need be create or migrate) a database file of ours.
+
+    `synchronous="FULL"` survives power loss; NORMAL survives any process death, and may lose the last commits with the power.
+
+    Raises:
+        Damaged, UsageError: as `prepare`.
+    """
+    prepare(path, application_id=application_id, migrations=migrations)
+    with translated(path):
+        file = SqliteFile(path, synchronous)
+    file._start()
+    try:
+        yield file
+    finally:
+        await asyncio.get_running_loop().run_in_executor(None, file._close)
