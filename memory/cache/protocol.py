@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from enum import StrEnum
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -18,10 +20,16 @@ AGENT_TTL = timedelta(minutes=5)
 COORD_TTL = timedelta(hours=1)
 
 
+class Held(StrEnum):
+    """The answer of `hold`."""
+
+    GRANTED = "granted"
+    REFUSED = "refused"
+    MISSING = "missing"
+
+
 def content_key(*parts: str) -> str:
     """The seed's `content_gen:{hash}` key for one generation: sha256 of model, prompt, guideline and knowledge versions."""
-    import hashlib
-
     return "content_gen:" + hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
@@ -46,6 +54,25 @@ class Cache(Protocol):
 
     async def items(self, key: str) -> Sequence[Any]:
         """The ordered list, oldest first; empty if absent or expired."""
+        ...
+
+    async def hold(self, key: str, item: str, amount: float, *, ceiling: float) -> Held:
+        """Set `item` of the envelope `key` to `amount` (US dollars) if the sum of all its items stays at or under `ceiling`.
+
+        One atomic step, idempotent by `item`. MISSING: the envelope is not known and must be rebuilt from usage rows first.
+        """
+        ...
+
+    async def set_hold(self, key: str, item: str, amount: float) -> None:
+        """Set `item` without a ceiling: what a call really cost. Also works, and is kept, while the envelope is not known."""
+        ...
+
+    async def rebuild_holds(self, key: str, items: Mapping[str, float], *, ttl: timedelta) -> None:
+        """Make the envelope known: add each of `items` that it does not hold yet. Safe when several do it at once."""
+        ...
+
+    async def held(self, key: str) -> float | None:
+        """The sum of the envelope's items in US dollars; None if it is not known."""
         ...
 
 

@@ -1,0 +1,218 @@
+"""A brand's folder, read and checked: brand.toml, guidelines.toml, claims.toml, themes.toml, templates.toml, documents/*.md.
+
+The folder is the source of the brand's guideline, claim and template rows; every run loads it by content hash
+(`memory/brands.py`). A mistake is refused with the file, the field, the value and the remedy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from config.errors import BadInput, NotFound
+from config.vocabulary import CONTENT_TYPES, PLATFORMS, Severity, nearest
+
+MAX_FILE_BYTES = 1024 * 1024
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class Cell(_Part):
+    """One place of the weekly grid: on `day`, at `time` wall clock of the brand's zone, one piece."""
+
+    day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+    platform: str
+    content_type: str
+    time: str = Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
+
+    @field_validator("platform")
+    @classmethod
+    def _platform(cls, value: str) -> str:
+        if value not in PLATFORMS:
+            raise ValueError(f"is not a platform{nearest(value, list(PLATFORMS))}")
+        return value
+
+    @field_validator("content_type")
+    @classmethod
+    def _content_type(cls, value: str) -> str:
+        if value not in CONTENT_TYPES:
+            raise ValueError(f"is not a content type{nearest(value, list(CONTENT_TYPES))}")
+        return value
+
+    @property
+    def weekday(self) -> int:
+        """1 for Monday to 7 for Sunday."""
+        return DAYS.index(self.day) + 1
+
+
+class Guideline(_Part):
+    """One demand: what must be there, what must not."""
+
+    type: Literal["voice", "visual", "messaging", "claims"]
+    title: str
+    description: str = ""
+    category: Literal["medical", "wellness", "marketing", "legal", ""] = ""
+    requirements: tuple[str, ...] = ()
+    restrictions: tuple[str, ...] = ()
+    """For voice and messaging: exact words or phrases that outgoing text must not hold."""
+    examples: str = ""
+    severity: Severity = Severity.PREFERRED
+    platforms: tuple[str, ...] = ()
+
+
+class Claim(_Part):
+    """A sentence that the brand may say (approved) or must not (blocked), word for word."""
+
+    text: str = Field(min_length=3)
+    status: Literal["approved", "blocked", "needs_review"] = "approved"
+    markets: tuple[str, ...] = ("us",)
+    evidence: str = ""
+    approved_by: str = ""
+    approved_on: str = ""
+
+
+class DayTheme(_Part):
+    """What one day of a themed week is about."""
+
+    day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+    title: str
+    angle: str = ""
+    keywords: tuple[str, ...] = ()
+
+
+class Theme(_Part):
+    """A themed week."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    title: str
+    description: str = ""
+    keywords: tuple[str, ...] = ()
+    days: tuple[DayTheme, ...] = ()
+
+
+class Template(_Part):
+    """Lines with {placeholders} for each field of a post."""
+
+    name: str
+    content_type: str
+    platform: str = "any"
+    structure: dict[str, Any]
+    media: str = ""
+    script: str = ""
+    checks: tuple[str, ...] = ()
+
+
+class BrandProfile(_Part):
+    """Everything that a brand's folder says."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    title: str
+    description: str = ""
+    zone: str = "UTC"
+    language: str = "en"
+    packs: tuple[str, ...] = ("us", "platform")
+    approval: Literal["all", "flagged"] = "all"
+    rules_only_ok: bool = False
+    audience: str = ""
+    call_to_action: tuple[str, ...] = ()
+    hashtags: tuple[str, ...] = ()
+    link: str = ""
+    visual_style: str = ""
+    grid: tuple[Cell, ...] = ()
+    accounts: dict[str, str] = Field(default_factory=dict)
+    """Platform -> account name; `default` where none is given."""
+    guidelines: tuple[Guideline, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    themes: tuple[Theme, ...] = ()
+    templates: tuple[Template, ...] = ()
+    content_hash: str = ""
+
+    @field_validator("zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("is not a time zone: use an IANA name such as Europe/Berlin") from None
+        return value
+
+    def account(self, platform: str) -> str:
+        """The account that posts for `platform`."""
+        return self.accounts.get(platform, "default")
+
+    def find_theme(self, text: str) -> Theme:
+        """The theme of that name or title, else a theme made from the text alone."""
+        wanted = text.strip().lower()
+        for theme in self.themes:
+            if wanted in (theme.name, theme.title.lower()):
+                return theme
+        slug = "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in wanted).split())[:64].strip("-")
+        return Theme(name=slug or "theme", title=text.strip(), keywords=tuple(wanted.split()))
+
+
+_LISTS = {"guidelines.toml": ("guideline", "guidelines"), "claims.toml": ("claim", "claims"), "themes.toml": ("theme", "themes"), "templates.toml": ("template", "templates")}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise BadInput(f"{path}: {size} bytes, the limit is {MAX_FILE_BYTES}: split it or cut it down")
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: is not UTF-8: save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path}: {error}: mend that line") from None
+
+
+def load_brand(folder: Path) -> BrandProfile:
+    """The profile in `folder`. Raises NotFound without brand.toml, BadInput naming file, field, value and remedy otherwise."""
+    if not (folder / "brand.toml").is_file():
+        raise NotFound(f"no brand at {folder}: it has no brand.toml; make one with `brand new NAME`")
+    digest = hashlib.sha256()
+    values = _read_toml(folder / "brand.toml")
+    digest.update((folder / "brand.toml").read_bytes())
+    for file, (key, field) in _LISTS.items():
+        path = folder / file
+        if not path.is_file():
+            continue
+        digest.update(file.encode() + b"\0" + path.read_bytes())
+        content = _read_toml(path)
+        extra = sorted(set(content) - {key})
+        if extra:
+            raise BadInput(f"{path}: unknown table {extra[0]!r}{nearest(extra[0], [key])}: use [[{key}]]")
+        values[field] = content.get(key, [])
+    try:
+        return BrandProfile.model_validate({**values, "content_hash": digest.hexdigest()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][0]) if first["loc"] else "brand"
+        file = next((f for f, (_, field) in _LISTS.items() if field == where), "brand.toml")
+        spot = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = list(BrandProfile.model_fields) if len(first["loc"]) == 1 else []
+            raise BadInput(f"{folder / file}: unknown field {spot!r}{nearest(str(first['loc'][-1]), known)}: remove or rename it") from None
+        raise BadInput(f"{folder / file}: {spot} = {str(first['input'])[:80]!r}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def shipped_brands() -> Path:
+    """The folder of the brands that come with the product."""
+    return Path(str(resources.files("config"))) / "brands"
+
+
+def find_brand_folder(name: str, brands_dir: Path) -> Path:
+    """The folder of brand `name`: in the operator's `brands_dir`, else a shipped one. Raises NotFound naming what there is."""
+    for base in (brands_dir, shipped_brands()):
+        if (base / name / "brand.toml").is_file():
+            return base / name
+    known = sorted({f.parent.name for base in (brands_dir, shipped_brands()) if base.is_dir() for f in base.glob("*/brand.toml")})
+    raise NotFound(f"brand {name!r} is not known{nearest(name, known)}: there are {', '.join(known) or 'none'}; make one with `brand new {name}`")
