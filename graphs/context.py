@@ -1,0 +1,79 @@
+"""What a running graph step is given: clients and settings, never checkpointed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agents.agent import AgentContext
+from config.brand_profile import BrandProfile
+from config.clock import Clock
+from config.ids import new_id
+from config.settings import Settings
+from memory.embedding.protocol import Embedder
+from memory.lease import LeaseGuard
+from memory.queue.protocol import GENERATION_QUEUE, Task
+from memory.records.protocol import Records
+from memory.rows.brand import Control
+from memory.rows.sessions import Event
+
+
+class CancelRequested(Exception):
+    """A human asked for this session or piece to stop; the worker turns it into the state `cancelled`."""
+
+
+@dataclass(frozen=True)
+class GraphContext:
+    """Services of one task, all bound to its lease."""
+
+    records: Records
+    agent: AgentContext
+    embedder: Embedder
+    profile: BrandProfile
+    settings: Settings
+    clock: Clock
+    guard: LeaseGuard
+    enqueue: Callable[..., Awaitable[Any]]
+    """Takes Tasks; best effort, because reconcile finds whatever it loses."""
+    session_id: str
+    piece_id: str = ""
+
+    async def enter(self) -> None:
+        """Call at the top of every step: the lease must be held, and nobody may have asked to stop."""
+        self.guard.ensure_held()
+        names = [f"cancel:{self.session_id}"] + ([f"cancel:{self.piece_id}"] if self.piece_id else [])
+        for name in names:
+            if await self.records.find(Control, name=name) is not None:
+                raise CancelRequested(name)
+
+    async def note(self, name: str, *, actor: str = "", **detail: Any) -> None:
+        """Append an event of this session."""
+        await note(self.records, self.clock, name, session_id=self.session_id, piece_id=self.piece_id, actor=actor, **detail)
+
+
+async def note(records: Records, clock: Clock, name: str, *, session_id: str = "", piece_id: str = "", actor: str = "", **detail: Any) -> None:
+    """Append an event: `name` is noun.verb_past, `detail` JSON-plain."""
+    now = clock.now()
+    await records.put(
+        Event(
+            brand=records.brand, day=now.date().isoformat(), id=new_id(now), name=name, session_id=session_id, piece_id=piece_id,
+            actor=actor, detail=detail, created_at=now,
+        )
+    )
+
+
+def advance_piece_task(brand: str, piece_id: str, clock: Clock, *, priority: int = 5) -> Task:
+    """"Look at this piece again." Carries no decision; the same id every time."""
+    return Task(
+        id=f"advance:{piece_id}", kind="advance_piece", queue=GENERATION_QUEUE, brand=brand, run_at=clock.now(), priority=priority,
+        payload={"piece_id": piece_id},
+    )
+
+
+def advance_session_task(brand: str, session_id: str, clock: Clock) -> Task:
+    """"Look at this session again." Sooner than pieces, so that a finished week is reported at once."""
+    return Task(
+        id=f"advance:{session_id}", kind="advance_session", queue=GENERATION_QUEUE, brand=brand, run_at=clock.now(), priority=7,
+        payload={"session_id": session_id},
+    )

@@ -1,0 +1,335 @@
+"""The piece graph: draft -> checks -> decide -> (revise | ask a human | settle), a thread of its own for each run of a piece.
+
+Nodes run at least once. Each writes rows whose keys name themselves, so that running again changes nothing; nothing is
+published from here.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from langgraph.errors import NodeError
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Send, interrupt
+
+from agents import compliance, creation
+from agents.agent import Brief, Draft
+from config.errors import LeaseLost, NotFound
+from config.ids import name_id
+from config.vocabulary import CHECK_TYPES, CheckResult, Decision, PieceState, Severity
+from graphs.arrange import arrange
+from graphs.context import GraphContext, advance_session_task
+from graphs.pieces import find_schedule, get_revision, move, post_text, projection, write_embedding
+from graphs.state import MAX_REVISIONS, CheckOne, HumanDecision, PieceGraphState
+from memory.records.protocol import Records
+from memory.rows.checks import ComplianceCheck, Finding, Review
+from memory.rows.content import ContentEmbedding, Piece, Revision
+from memory.rows.sessions import Assignment
+from tools.checks.engine import fold
+from tools.checks.limits import check_limits
+from tools.checks.near_duplicate import similarity
+
+GRAPH = "piece"
+VERSION = 1
+RULE_CHECKS = ("limits", "near_duplicate")
+NEAR_DUPLICATE = 0.90
+"""Similarity of words (0 to 1) from which two posts count as the same; 1 is identical."""
+DUPLICATE_WINDOW = timedelta(days=30)
+
+_ORDER = list(CheckResult)
+
+
+def worst(results: list[str]) -> CheckResult:
+    """The worst of several results; manual_review when there is none, because an unrecorded check is not a pass."""
+    return max((CheckResult(r) for r in results), key=_ORDER.index, default=CheckResult.MANUAL_REVIEW)
+
+
+def check_id(piece_id: str, run: int, content_hash: str, check_type: str) -> str:
+    """The id of one check's row: checking the same bytes in the same run again rewrites it."""
+    return name_id("check", piece_id, run, content_hash, check_type)
+
+
+def review_id(piece_id: str, content_hash: str) -> str:
+    """The id of the review of these bytes of this piece."""
+    return name_id("review", piece_id, content_hash)
+
+
+async def load_brief(records: Records, piece: Piece) -> Brief:
+    """The Brief of the piece's day, cut to the piece's own share of facts. Raises NotFound."""
+    row = await records.get(Assignment, session_id=piece.session_id, id=piece.brief_id)
+    brief = Brief.model_validate_json(row.results)
+    # Each piece of a day gets every n-th fact first: no two of them say the same sentence, whatever order they run in.
+    n, of = int(piece.platform_specs.get("ordinal", "0")), max(1, int(piece.platform_specs.get("of", "1")))
+    own = brief.facts[n::of]
+    return brief.model_copy(update={"facts": own})
+
+
+async def _start(runtime: Runtime[GraphContext]) -> tuple[GraphContext, Piece]:
+    context = runtime.context
+    await context.enter()
+    return context, await context.records.get(Piece, id=context.piece_id)
+
+
+async def _store(context: GraphContext, piece: Piece, draft: Draft, *, revision: int) -> Revision:
+    content_hash = draft.post.content_hash
+    found = await context.records.find(Revision, content_id=piece.id, content_hash=content_hash)
+    if found is not None:
+        return found
+    row = Revision(
+        brand=context.records.brand, content_id=piece.id, content_hash=content_hash, post=draft.post, sources=tuple(draft.sources),
+        citations=draft.citations, gaps=tuple(draft.gaps), mode=draft.mode, author="creation", run=piece.run, revision=revision,
+        template_id=draft.template_id, created_at=context.clock.now(),
+    )
+    await context.records.put(row)
+    return row
+
+
+async def draft(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
+    """Write the first revision, unless this run has one already."""
+    context, piece = await _start(runtime)
+    if piece.content_hash and state.get("start_at") == "checks":
+        return {"content_hash": piece.content_hash, "revision": 0}
+    piece = await move(context.records, context.clock, piece, PieceState.DRAFTING)
+    brief = await load_brief(context.records, piece)
+    revision = await _store(context, piece, await creation.draft(context.agent, piece, brief, used=()), revision=0)
+    await move(
+        context.records, context.clock, piece, PieceState.CHECKING, content_hash=revision.content_hash, mode=revision.mode,
+        content_version=1, **projection(revision.post),
+    )
+    return {"content_hash": revision.content_hash, "revision": 0}
+
+
+def to_checks(state: PieceGraphState) -> list[Send]:
+    """One branch a check type, plus the platform's limits and the search for near-duplicates."""
+    payload = {"piece_id": state["piece_id"], "run": state["run"], "content_hash": state["content_hash"]}
+    return [Send("check", {**payload, "check_type": kind}) for kind in (*CHECK_TYPES, *RULE_CHECKS)]
+
+
+async def check(state: CheckOne, runtime: Runtime[GraphContext]) -> PieceGraphState:
+    """Run one check over the exact bytes and record it."""
+    context, piece = await _start(runtime)
+    revision = await get_revision(context.records, piece, state["content_hash"])
+    kind = state["check_type"]
+    if kind == "limits":
+        row = _rule_row(context, piece, revision, kind, check_limits(revision.post))
+    elif kind == "near_duplicate":
+        row = _rule_row(context, piece, revision, kind, await near_duplicates(context, piece, revision))
+    else:
+        row = await compliance.check(context.agent, piece, revision, kind, packs=context.profile.packs)
+    row = row.model_copy(update={"id": check_id(piece.id, state["run"], revision.content_hash, kind), "run": state["run"]})
+    await context.records.put(row)
+    return {"results": {f"{revision.content_hash}|{kind}": str(row.check_result)}}
+
+
+async def check_failed(state: CheckOne, runtime: Runtime[GraphContext], error: NodeError) -> PieceGraphState:
+    """A check that broke is a question to a human, never a pass."""
+    if isinstance(error.error, LeaseLost):
+        raise error.error
+    context, piece = await _start(runtime)
+    revision = await get_revision(context.records, piece, state["content_hash"])
+    kind = state["check_type"]
+    row = _rule_row(context, piece, revision, kind, [], result=CheckResult.MANUAL_REVIEW, notes=f"the check did not finish: {error.error}")
+    row = row.model_copy(update={"id": check_id(piece.id, state["run"], revision.content_hash, kind), "run": state["run"]})
+    await context.records.put(row)
+    return {"results": {f"{revision.content_hash}|{kind}": str(row.check_result)}}
+
+
+def _rule_row(
+    context: GraphContext, piece: Piece, revision: Revision, kind: str, findings: list[Finding], *, result: CheckResult | None = None, notes: str = ""
+) -> ComplianceCheck:
+    return ComplianceCheck(
+        brand=context.records.brand, content_id=piece.id, id="", check_type=kind, check_result=result or fold(findings),
+        confidence_score=1.0 if result is None else 0.0, findings=tuple(findings),
+        issues_found=tuple(f"{f.rule}|{f.field}|{f.start}-{f.end}|{f.quote}" for f in findings),
+        recommendations=notes or "; ".join(f.suggestion for f in findings if f.suggestion),
+        content_hash=revision.content_hash, created_at=context.clock.now(),
+    )
+
+
+async def near_duplicates(context: GraphContext, piece: Piece, revision: Revision) -> list[Finding]:
+    """Findings for approved or sent posts of this brand, of the last 30 days or the same week, that say nearly the same."""
+    text = post_text(revision.post)
+    vector = await context.embedder.embed_query(text)
+    if not vector:
+        return []
+    near = await context.records.search(
+        ContentEmbedding, vector, embedder_id=context.embedder.id, limit=10, min_score=0.5, compliance_status="approved"
+    )
+    since = context.clock.now() - DUPLICATE_WINDOW
+    findings = []
+    for other in near:
+        if other.row.id == piece.id or (other.row.updated_at < since and other.row.metadata.get("session_id") != piece.session_id):
+            continue
+        score = similarity(text, other.row.content_text)
+        if score >= NEAR_DUPLICATE:
+            findings.append(
+                Finding(
+                    rule="NEAR-DUPLICATE", check_type="near_duplicate", severity=Severity.CRITICAL, field="caption", start=0, end=0,
+                    quote="", suggestion=f"says nearly the same ({score:.2f}) as piece {other.row.id}: say something else",
+                    source="docs/architecture.md", jurisdiction="",
+                )
+            )
+    return findings
+
+
+async def decide(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
+    """Fold the checks of the present bytes into what happens next: revise, ask, approve or reject."""
+    context, piece = await _start(runtime)
+    present = {key.split("|")[1]: result for key, result in state["results"].items() if key.startswith(state["content_hash"] + "|")}
+    missing = [kind for kind in (*CHECK_TYPES, *RULE_CHECKS) if kind not in present]
+    result = worst([*present.values(), *([CheckResult.MANUAL_REVIEW] if missing else [])])
+    revision = await get_revision(context.records, piece, state["content_hash"])
+    if result in (CheckResult.FAILED, CheckResult.MANUAL_REVIEW) and state["revision"] < MAX_REVISIONS and revision.author == "creation":
+        return {"verdict": "revise", "why": str(result)}
+    if result is CheckResult.FAILED:
+        return {"verdict": "reject", "why": "; ".join(sorted(kind for kind, r in present.items() if r == CheckResult.FAILED))}
+    if revision.gaps:
+        return {"verdict": "ask", "why": f"a brief with gaps, not yet a post: {'; '.join(revision.gaps)[:300]}"}
+    if result is CheckResult.MANUAL_REVIEW:
+        return {"verdict": "ask", "why": "a rule asks for a human eye"}
+    if context.profile.approval == "all":
+        return {"verdict": "ask", "why": "this brand approves every piece by hand"}
+    checked_by = {row.checked_by for row in await _checks(context.records, piece.id, state["content_hash"]) if row.check_type in CHECK_TYPES}
+    if checked_by <= {"rules"} and not context.profile.rules_only_ok:
+        return {"verdict": "ask", "why": "only rules have read it"}
+    return {"verdict": "approve", "why": "no rule fired" if result is CheckResult.PASSED else "warnings only"}
+
+
+async def _checks(records: Records, piece_id: str, content_hash: str) -> list[ComplianceCheck]:
+    return [row for row in await records.list_rows(ComplianceCheck, content_id=piece_id) if row.content_hash == content_hash]
+
+
+def after_decide(state: PieceGraphState) -> str:
+    """Where the verdict leads."""
+    return {"revise": "revise", "ask": "ask", "approve": "settle", "reject": "settle"}[state["verdict"]]
+
+
+async def revise(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
+    """Write the next revision with the findings in hand. The same bytes again would only be refused again: then ask or reject."""
+    context, piece = await _start(runtime)
+    old = await get_revision(context.records, piece, state["content_hash"])
+    findings = [f for row in await _checks(context.records, piece.id, old.content_hash) for f in row.findings]
+    number = state["revision"] + 1
+    proposed = await creation.revise(context.agent, piece, old, await load_brief(context.records, piece), findings)
+    if proposed.post.content_hash == old.content_hash:
+        return {"revision": MAX_REVISIONS, "content_hash": old.content_hash}
+    new = await _store(context, piece, proposed, revision=number)
+    await move(
+        context.records, context.clock, piece, PieceState.CHECKING, content_hash=new.content_hash,
+        content_version=number + 1, **projection(new.post),
+    )
+    return {"content_hash": new.content_hash, "revision": number}
+
+
+async def ask(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
+    """Put the question to a human: the review row of exactly these bytes, and the state `waiting`."""
+    context, piece = await _start(runtime)
+    rows = await _checks(context.records, piece.id, state["content_hash"])
+    findings = [f for row in rows for f in row.findings]
+    severities = [s for s in Severity if any(f.severity is s for f in findings)]
+    now = context.clock.now()
+    key = review_id(piece.id, state["content_hash"])
+    if await context.records.find(Review, id=key) is None:
+        await context.records.put(
+            Review(
+                brand=context.records.brand, id=key, piece_id=piece.id, session_id=piece.session_id, content_hash=state["content_hash"],
+                platform=piece.platform, content_type=piece.content_type, result=worst([row.check_result for row in rows]),
+                findings=len(findings), severity=severities[0] if severities else None, why=state["why"], created_at=now, updated_at=now,
+            )
+        )
+    await move(context.records, context.clock, piece, PieceState.WAITING, content_hash=state["content_hash"], reason=state["why"])
+    await context.enqueue(advance_session_task(context.records.brand, piece.session_id, context.clock))
+    return {}
+
+
+async def gate(state: PieceGraphState) -> PieceGraphState:
+    """Wait for the human. Nothing else may stand here: the node runs again from its top when it is answered."""
+    answer = interrupt({"piece_id": state["piece_id"], "content_hash": state["content_hash"]}, response_schema=HumanDecision)
+    return {"decision": answer.model_dump()}
+
+
+async def settle(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
+    """Apply the verdict or the human's decision: seal and arrange, or reject; then embed."""
+    context, piece = await _start(runtime)
+    decision = state.get("decision")
+    revision = await get_revision(context.records, piece, state["content_hash"])
+    if decision:
+        await _close_review(context, piece, decision)
+        if decision["decision"] != Decision.APPROVED:
+            piece = await move(
+                context.records, context.clock, piece, PieceState.REJECTED, actor=decision["reviewer"],
+                reason=f"rejected by {decision['reviewer']}: {decision['reason'] or 'no reason given'}",
+            )
+        elif decision["content_hash"] != state["content_hash"]:  # the worker never hands this over; a wrong seal must not pass
+            raise LeaseLost(f"piece {piece.id}: the decision is about other bytes")
+        else:
+            piece = await _approve(context, piece, revision, by=decision["reviewer"])
+    elif state["verdict"] == "approve":
+        piece = await _approve(context, piece, revision, by="policy")
+    else:
+        piece = await move(context.records, context.clock, piece, PieceState.REJECTED, reason=f"compliance: {state['why']}")
+    await write_embedding(context.records, context.embedder, context.clock, piece, revision.post)
+    return {}
+
+
+async def _close_review(context: GraphContext, piece: Piece, decision: dict[str, Any]) -> None:
+    review = await context.records.get(Review, id=review_id(piece.id, decision["content_hash"]))
+    now = context.clock.now()
+    await context.records.put(
+        review.model_copy(
+            update={
+                "decision": Decision(decision["decision"]), "reviewer": decision["reviewer"], "reason": decision["reason"],
+                "decided_at": review.decided_at or now, "updated_at": now,
+            }
+        )
+    )
+
+
+async def _approve(context: GraphContext, piece: Piece, revision: Revision, *, by: str) -> Piece:
+    if piece.state is PieceState.APPROVED and piece.sealed_hash == revision.content_hash:
+        return piece
+    twin = [f for f in await near_duplicates(context, piece, revision)]
+    if twin:
+        return await move(context.records, context.clock, piece, PieceState.REJECTED, actor=by, reason=f"near-duplicate: {twin[0].suggestion}")
+    row = await find_schedule(context.records, piece)
+    if row is None:
+        raise NotFound(f"piece {piece.id} has no place in publication_schedule {piece.cycle_key}")
+    at = await arrange(context.records, context.clock, row, zone=context.profile.zone, horizon=context.settings.late_horizon)
+    if at is None:
+        return await move(
+            context.records, context.clock, piece, PieceState.MISSED, actor=by,
+            reason=f"approved after its slot, and no free slot until {(row.scheduled_at + context.settings.late_horizon).date()}",
+        )
+    return await move(
+        context.records, context.clock, piece, PieceState.APPROVED, actor=by, sealed_hash=revision.content_hash, reason="",
+        schedule={"scheduled_at": at, "arranged_at": at},
+    )
+
+
+async def finish(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
+    """The only writer of `outcome`: without it a thread that ended has failed."""
+    context, piece = await _start(runtime)
+    await context.enqueue(advance_session_task(context.records.brand, piece.session_id, context.clock))
+    return {"outcome": {"state": str(piece.state), "content_hash": piece.content_hash}}
+
+
+def build_piece_graph(*, node_timeout: timedelta) -> StateGraph[Any, Any, Any, Any]:
+    """The graph, not yet compiled; each node may run for `node_timeout`."""
+    seconds = node_timeout.total_seconds()
+    graph = StateGraph(PieceGraphState, context_schema=GraphContext)
+    for node in (draft, decide, revise, ask, settle, finish):
+        graph.add_node(node.__name__, node, timeout=seconds)
+    graph.add_node("check", check, input_schema=CheckOne, error_handler=check_failed, timeout=seconds)
+    graph.add_node("gate", gate)
+    graph.add_edge(START, "draft")
+    graph.add_conditional_edges("draft", to_checks, ["check"])
+    graph.add_edge("check", "decide")
+    graph.add_conditional_edges("decide", after_decide, ["revise", "ask", "settle"])
+    graph.add_conditional_edges("revise", to_checks, ["check"])
+    graph.add_edge("ask", "gate")
+    graph.add_edge("gate", "settle")
+    graph.add_edge("settle", "finish")
+    graph.add_edge("finish", END)
+    return graph

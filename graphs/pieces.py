@@ -1,0 +1,109 @@
+"""The state machine of a piece, written into its rows.
+
+Only the holder of the piece's lease calls these. The piece's row is written first, then its schedule row, then the event; a
+death in between is mended by the next look, because every look writes what it finds again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from config.clock import Clock
+from config.errors import Conflict
+from config.ids import name_id
+from config.vocabulary import PieceState, embedding_status, library_status, schedule_status
+from graphs.context import note
+from memory.records.protocol import Records
+from memory.rows.content import ContentEmbedding, Piece, Post, Revision
+from memory.rows.publication import ScheduledPublication
+
+_S = PieceState
+ALLOWED: dict[PieceState, frozenset[PieceState]] = {
+    _S.PLANNED: frozenset({_S.DRAFTING, _S.CHECKING, _S.FAILED, _S.CANCELLED}),
+    _S.DRAFTING: frozenset({_S.CHECKING, _S.FAILED, _S.CANCELLED}),
+    _S.CHECKING: frozenset({_S.WAITING, _S.APPROVED, _S.REJECTED, _S.FAILED, _S.CANCELLED, _S.MISSED}),
+    _S.WAITING: frozenset({_S.CHECKING, _S.APPROVED, _S.REJECTED, _S.FAILED, _S.CANCELLED, _S.MISSED}),
+    _S.APPROVED: frozenset({_S.CHECKING, _S.PUBLISHING, _S.MISSED, _S.CANCELLED, _S.PUBLISHED, _S.UNKNOWN, _S.FAILED}),
+    _S.PUBLISHING: frozenset({_S.APPROVED, _S.PUBLISHED, _S.UNKNOWN, _S.FAILED, _S.MISSED, _S.CANCELLED}),
+    _S.UNKNOWN: frozenset({_S.PUBLISHED, _S.APPROVED, _S.FAILED, _S.CANCELLED}),
+    _S.REJECTED: frozenset({_S.CHECKING, _S.ARCHIVED}),
+    _S.FAILED: frozenset({_S.PLANNED, _S.CHECKING, _S.CANCELLED, _S.ARCHIVED}),
+    _S.MISSED: frozenset({_S.CHECKING, _S.ARCHIVED}),
+    _S.PUBLISHED: frozenset({_S.ARCHIVED}),
+    _S.CANCELLED: frozenset({_S.ARCHIVED}),
+    _S.ARCHIVED: frozenset(),
+}
+"""Which states may follow a state. Writing the present state again is always allowed: steps run at least once."""
+
+
+def schedule_id(piece_id: str) -> str:
+    """The id of a piece's row in publication_schedule."""
+    return name_id("schedule", piece_id)
+
+
+async def find_schedule(records: Records, piece: Piece) -> ScheduledPublication | None:
+    """The piece's row in its cycle's partition."""
+    return await records.find(ScheduledPublication, cycle_key=piece.cycle_key, id=schedule_id(piece.id))
+
+
+async def move(records: Records, clock: Clock, piece: Piece, state: PieceState, *, schedule: dict[str, Any] | None = None, actor: str = "", **changes: Any) -> Piece:
+    """Write `piece` in `state` with `changes`, its schedule row (with `schedule` changes) and, if the state is new, an event.
+
+    Raises Conflict for a state that may not follow, LeaseLost if the lease is gone.
+    """
+    if state is not piece.state and state not in ALLOWED[piece.state]:
+        raise Conflict(f"piece {piece.id} is {piece.state}: it cannot become {state}")
+    now = clock.now()
+    new = piece.model_copy(update={"state": state, "status": library_status(state), "updated_at": now, **changes})
+    await records.put(new)
+    row = await find_schedule(records, piece)
+    if row is not None:
+        updated = row.model_copy(
+            update={"state": state, "status": schedule_status(state), "sealed_hash": new.sealed_hash, "updated_at": now, **(schedule or {})}
+        )
+        if updated != row.model_copy(update={"updated_at": now}):
+            await records.put(updated)
+    if state is not piece.state:
+        await note(
+            records, clock, f"piece.{state}", session_id=piece.session_id, piece_id=piece.id, actor=actor,
+            was=str(piece.state), content_hash=new.content_hash, reason=new.reason,
+        )
+    return new.model_copy(update={"row_version": new.row_version + 1})
+
+
+async def get_revision(records: Records, piece: Piece, content_hash: str = "") -> Revision:
+    """The revision named by the hash; the piece's present one by default. Raises NotFound."""
+    return await records.get(Revision, content_id=piece.id, content_hash=content_hash or piece.content_hash)
+
+
+def projection(post: Post) -> dict[str, Any]:
+    """The seed's content_library columns that are written from the outgoing post."""
+    return {
+        "title": post.title or post.caption.split("\n", 1)[0][:120] or (post.parts[0][:120] if post.parts else ""),
+        "description": post.caption or "\n\n".join(post.parts),
+        "script_content": post.script,
+        "media_prompts": "\n".join(post.media_prompts),
+        "media": post.media,
+    }
+
+
+def post_text(post: Post) -> str:
+    """The words that the audience reads, for embedding and near-duplicate search; prompts and alt text left out."""
+    return "\n".join(part for part in (post.title, post.caption, post.script, *post.slides, *post.parts) if part)
+
+
+async def write_embedding(records: Records, embedder: Any, clock: Clock, piece: Piece, post: Post) -> None:
+    """Write the piece's content_embeddings row from its present state; the vector is made once for a content hash."""
+    old = await records.find(ContentEmbedding, id=piece.id)
+    now = clock.now()
+    if old is not None and old.metadata.get("content_hash") == piece.content_hash and old.embedder_id == embedder.id:
+        row = old.model_copy(update={"compliance_status": embedding_status(piece.state), "updated_at": now})
+    else:
+        text = post_text(post)
+        [vector] = await embedder.embed_documents([text])
+        row = ContentEmbedding(
+            brand=records.brand, id=piece.id, content_type=piece.content_type, platform=piece.platform, content_text=text,
+            embedding=vector, embedder_id=embedder.id, metadata={"content_hash": piece.content_hash, "session_id": piece.session_id},
+            compliance_status=embedding_status(piece.state), created_at=old.created_at if old else now, updated_at=now,
+        )
+    await records.put(row)
