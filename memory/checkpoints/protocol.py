@@ -36,8 +36,8 @@ class Checkpoints(Protocol):
     ) -> BaseCheckpointSaver[str]:
         """Take the thread for this lease and return the saver of its task.
 
-        Reads the owner count, extends the lease, then claims. A write after another claim raises LeaseLost, calls `on_lost`
-        and stores nothing. `on_progress` is called after each acknowledged checkpoint.
+        Reads the owner count, extends the lease, then claims. A write after another claim raises LeaseLost, calls
+        `on_lost` (once) and stores nothing. `on_progress` is called after each acknowledged checkpoint.
 
         Raises:
             LeaseLost: the lease could not be extended.
@@ -50,7 +50,7 @@ class Checkpoints(Protocol):
         ...
 
     async def delete(self, brand: str, thread_id: str) -> None:
-        """Remove every checkpoint and write of the thread. The owner count stays."""
+        """Remove every checkpoint and write of the thread; no earlier claim may write again. The owner count stays."""
         ...
 
     async def size_bytes(self, brand: str, thread_ids: list[str]) -> int:
