@@ -1,0 +1,89 @@
+"""What every task queue engine holds to: which tasks may come in, and how a stored payload is read back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from config.clock import to_millis
+from config.errors import BadInput
+from memory.queue.protocol import MAX_PAYLOAD_BYTES, Task
+
+MAX_AHEAD = timedelta(days=400)
+MAX_REASON = 4_000  # characters: a reason is read by people in a list, the whole story is in the log
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._@|#+/=-]{0,255}")
+_NAME = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9:._*-]{0,127}")
+
+
+def check_task(task: Task, *, now: datetime) -> None:
+    """Refuse what must not be queued; the payload is checked where it is encoded. Raises BadInput naming the field."""
+    if not isinstance(task.id, str) or not _ID.fullmatch(task.id) or ".." in task.id:
+        raise BadInput(f"task id {str(task.id)[:80]!r} must be 1-256 of A-Z a-z 0-9 : . _ @ | # + / = -, without '..'")
+    for field, value in (("kind", task.kind), ("queue", task.queue), ("brand", task.brand)):
+        check_name(value, what=f"task {task.id!r}: {field}")
+    if (
+        type(task.priority) is not int or not 1 <= task.priority <= 10
+    ):  # type(): True is an int too, and means nothing here
+        raise BadInput(
+            f"task {task.id!r}: priority {task.priority!r} must be a whole number from 1 to 10 (10 is soonest)"
+        )
+    check_run_at(task.run_at, task_id=task.id, now=now)
+
+
+def check_name(value: object, *, what: str) -> None:
+    """Raises BadInput unless `value` is 1-128 plain characters."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise BadInput(f"{what} {str(value)[:80]!r} must be 1-128 of A-Z a-z 0-9 : . _ * -")
+
+
+def check_run_at(run_at: datetime, *, task_id: str, now: datetime) -> int:
+    """`run_at` in epoch milliseconds. Raises BadInput when it is naive or more than 400 days after `now`."""
+    if not isinstance(run_at, datetime) or run_at.tzinfo is None:
+        raise BadInput(f"task {task_id!r}: run_at {run_at!r} has no time zone: give an aware datetime")
+    if run_at - now > MAX_AHEAD:
+        raise BadInput(
+            f"task {task_id!r}: run_at {run_at.isoformat()} is more than {MAX_AHEAD.days} days ahead: enqueue it later"
+        )
+    return to_millis(run_at)
+
+
+def check_ttl(ttl: timedelta) -> int:
+    """`ttl` in milliseconds. Raises BadInput unless it is at least one."""
+    millis = ttl // timedelta(milliseconds=1)
+    if millis < 1:
+        raise BadInput(f"lease ttl {ttl!r} must be at least one millisecond")
+    return millis
+
+
+def clean_reason(reason: str) -> str:
+    """`reason` as text that every engine can store: no NUL, no lone surrogate, at most 4,000 characters.
+
+    Reasons are made of other people's exceptions; giving a task back must not fail because of one.
+    """
+    return reason.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")[:MAX_REASON]
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def decode_payload(stored: bytes) -> Mapping[str, Any]:
+    """The payload that `stored` holds. Raises ValueError, saying what is wrong with it."""
+    if len(stored) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"{len(stored)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
+    try:
+        text = stored.decode("utf-8")
+        value = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text:
+            # An escape may smuggle in what plain text cannot: NUL and lone surrogates, on which other stores choke.
+            if "\\u0000" in text:
+                raise ValueError("holds a NUL character")
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON {type(value).__name__}, not an object")
+    return value

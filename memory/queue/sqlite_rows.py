@@ -1,0 +1,82 @@
+"""How the SQLite queue reads its rows: which tasks are best, and a Task from a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+from config.clock import from_millis
+from memory.queue.protocol import Owner, Task
+from memory.queue.rules import decode_payload
+
+# The payload as bytes: the driver would refuse a whole result for one text that is not UTF-8.
+COLUMNS = """
+    t.seq, t.id, t.kind, t.queue, t.brand, t.run_at, t.priority, t.attempts, t.deaths, t.solo_deaths, t.reason,
+    CAST(t.payload AS BLOB)
+"""
+
+
+def _best_sql(index: str, condition: str) -> str:
+    # The join with the ten priorities makes SQLite seek once for each of them and stop at the limit; a plain ORDER BY
+    # over the index would walk over every urgent task that is not due yet.
+    return f"""
+        SELECT {COLUMNS}
+        FROM priorities AS level CROSS JOIN tasks AS t INDEXED BY {index}
+        WHERE t.queue = ? AND t.state = 'waiting' AND {condition} AND t.priority = level.priority AND t.run_at <= ?
+        ORDER BY level.priority DESC, t.run_at, t.seq
+        LIMIT ?
+    """
+
+
+BEST = {False: _best_sql("tasks_waiting", "t.deaths < 2"), True: _best_sql("tasks_suspect", "t.deaths >= 2")}
+"""By `solo`: the best due tasks of one queue. Values: queue, now in epoch milliseconds, limit."""
+
+BEST_NAMED = f"""
+    SELECT {COLUMNS}
+    FROM tasks AS t
+    WHERE t.id IN (SELECT value FROM json_each(?)) AND t.queue = ? AND t.state = 'waiting'
+        AND (t.deaths >= 2) = ? AND t.run_at <= ?
+    ORDER BY t.priority DESC, t.run_at, t.seq
+    LIMIT ?
+"""
+"""The same among named tasks. Values: a JSON list of ids, queue, solo as 0 or 1, now, limit."""
+
+
+def order_of(row: Sequence[Any]) -> tuple[int, int, int]:
+    """The sort key that puts the best row first: highest priority, earliest `run_at`, first enqueued."""
+    return (-row[6], row[5], row[0])
+
+
+def task_of(row: Sequence[Any]) -> Task:
+    """The task in a row of COLUMNS. Raises ValueError for a payload that does not decode."""
+    _, task_id, kind, queue, brand, run_at, priority, attempts, deaths, solo_deaths, reason, payload = row[:12]
+    return Task(
+        id=task_id,
+        kind=kind,
+        queue=queue,
+        brand=brand,
+        run_at=from_millis(run_at),
+        payload=decode_payload(payload),
+        priority=priority,
+        attempts=attempts,
+        deaths=deaths,
+        solo_deaths=solo_deaths,
+        reason=reason,
+    )
+
+
+def readable_task_of(row: Sequence[Any]) -> Task:
+    """For people: as `task_of`, but a payload that does not decode reads as empty, with a reason that says so."""
+    try:
+        return task_of(row)
+    except ValueError as error:
+        return task_of((*row[:10], row[10] or f"payload does not decode: {error}", b"{}"))
+
+
+@lru_cache(maxsize=64)
+def owner_text(owner: Owner) -> str:
+    """The owner as stored: equal owners give equal text."""
+    return json.dumps(asdict(owner), sort_keys=True)
