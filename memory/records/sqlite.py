@@ -1,0 +1,423 @@
+"""Records in two SQLite files: records.db, and ledger.db for what must survive power loss."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from config.clock import Clock, to_millis
+from config.errors import Conflict, NotFound, SettingsError, Unsupported
+from config.ids import parse_slug
+from memory.lease import LeaseGuard, Unleased
+from memory.records import schema
+from memory.records.migrations import LEDGER_ID, LEDGER_MIGRATIONS, RECORDS_ID, RECORDS_MIGRATIONS, match_text_search
+from memory.records.protocol import ALL_BRANDS, Capability, Once, Records, RecordsStore, Scored
+from memory.records.vectors import Matrices
+from memory.rows import ROW_TYPES, Brand, LedgerStep
+from memory.rows.row import Row
+from memory.sqlite_file import SqliteFile, open_sqlite_file
+
+R = TypeVar("R", bound=Row)
+_CHUNK = 100  # rows a transaction, and keys a read
+_WORDS = 64  # of a text query; the rest of a longer one is ignored
+
+
+@cache
+def _columns(row_type: type[Row], alias: str = "") -> str:
+    prefix = f"{alias}." if alias else ""
+    return ", ".join(f'{prefix}"{col.name}"' for col in schema.columns(row_type))
+
+
+@cache
+def _upsert(row_type: type[Row]) -> str:
+    names = [col.name for col in schema.columns(row_type)]
+    key = row_type.key.columns
+    changes = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in key)
+    # The condition keeps another brand's row as it is, also when that brand wrote it since anybody looked.
+    return (
+        f'INSERT INTO "{row_type.table}" ({_columns(row_type)}) VALUES ({", ".join("?" * len(names))})'
+        f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes} WHERE brand = excluded.brand"
+    )
+
+
+class SqliteRecordsStore:
+    """The open files. Use `open_records`."""
+
+    def __init__(
+        self,
+        records: SqliteFile,
+        ledger: SqliteFile,
+        searches: SqliteFile,
+        capabilities: frozenset[Capability],
+        clock: Clock,
+    ) -> None:
+        self.records = records
+        self.ledger = ledger
+        self.searches = searches
+        self.matrices = Matrices()
+        self.clock = clock
+        self._capabilities = capabilities
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self._capabilities
+
+    def for_brand(self, brand: str, *, lease: LeaseGuard | None = None) -> Records:
+        return SqliteRecords(self, parse_slug(brand, what="brand"), lease or Unleased())
+
+    def all_brands(self) -> Records:
+        return _AllBrands(self, ALL_BRANDS, Unleased())
+
+    async def sweep(self, *, limit: int = 1000) -> int:
+        schema.check_limit(limit)
+        swept = 0
+        for row_type in filter(schema.expires, ROW_TYPES):
+            while swept < limit:
+                size = min(_CHUNK, limit - swept)
+                deleted = await self.file(row_type).write(lambda db, t=row_type, n=size: _sweep(db, t, self.now(), n))  # type: ignore[misc]
+                swept += deleted
+                if deleted < size:
+                    break
+            if swept and row_type.vector:
+                await self.file(row_type).write(lambda db, t=row_type: _forget_changes(db, t))  # type: ignore[misc]
+        return swept
+
+    def file(self, row_type: type[Row]) -> SqliteFile:
+        return self.ledger if row_type is LedgerStep else self.records
+
+    def now(self) -> int:
+        return to_millis(self.clock.now())
+
+
+def _sweep(db: sqlite3.Connection, row_type: type[Row], now: int, limit: int) -> int:
+    return db.execute(
+        f'DELETE FROM "{row_type.table}" WHERE number IN (SELECT number FROM "{row_type.table}" WHERE expires_at <= ? LIMIT ?)',
+        (now, limit),
+    ).rowcount
+
+
+def _forget_changes(db: sqlite3.Connection, row_type: type[Row]) -> None:
+    # Deletions are listed for the matrices of other processes; listed for ever they would outgrow the table.
+    listed = db.execute("SELECT count(*) FROM vector_changes WHERE table_name = ?", (row_type.table,)).fetchone()[0]
+    if listed > 1000 + 2 * db.execute(f'SELECT count(*) FROM "{row_type.table}"').fetchone()[0]:
+        db.execute("UPDATE vector_tables SET forgotten = generation WHERE name = ?", (row_type.table,))
+        db.execute("DELETE FROM vector_changes WHERE table_name = ?", (row_type.table,))
+
+
+class SqliteRecords:
+    """The rows of one brand."""
+
+    def __init__(self, store: SqliteRecordsStore, brand: str, lease: LeaseGuard) -> None:
+        self._store = store
+        self._brand = brand
+        self._lease = lease
+
+    @property
+    def brand(self) -> str:
+        return self._brand
+
+    async def get(self, row_type: type[R], **key: Any) -> R:
+        row = await self.find(row_type, **key)
+        if row is None:
+            raise NotFound(
+                f"{row_type.table}: brand {self._brand!r} has no row with {', '.join(f'{k}={v!r}' for k, v in key.items())}"
+            )
+        return row
+
+    async def find(self, row_type: type[R], **key: Any) -> R | None:
+        found = await self.find_many(row_type, [key])
+        return found[0] if found else None
+
+    async def find_many(self, row_type: type[R], keys: Sequence[Mapping[str, Any]]) -> list[R]:
+        stored = [schema.full_key(row_type, self._brand, key) for key in keys]
+        where, readable = self._readable(row_type)
+        conditions = " AND ".join(f'"{name}" = ?' for name in row_type.key.columns)
+        query = f'SELECT {_columns(row_type)} FROM "{row_type.table}" WHERE {conditions} AND {where}'
+
+        def read(db: sqlite3.Connection, chunk: Sequence[Mapping[str, Any]]) -> list[R]:
+            answers = (db.execute(query, (*key.values(), *readable)).fetchone() for key in chunk)
+            return [schema.decode_row(row_type, values) for values in answers if values is not None]
+
+        rows: list[R] = []
+        for start in range(0, len(stored), _CHUNK):
+            chunk = stored[start : start + _CHUNK]
+            rows += await self._store.file(row_type).read(lambda db, chunk=chunk: read(db, chunk))  # type: ignore[misc]
+        return rows
+
+    async def list_rows(
+        self, row_type: type[R], *, limit: int | None = None, after: Mapping[str, Any] | None = None, **partition: Any
+    ) -> list[R]:
+        schema.check_limit(limit)
+        prefix = schema.partition_prefix(row_type, self._brand, partition)
+        where, bound = self._readable(row_type)
+        conditions = [where, *(f'"{name}" = ?' for name in prefix)]
+        bound = [*bound, *prefix.values()]
+        if after is not None:
+            position = schema.cluster_position(row_type, prefix, after)
+            if not position:
+                return []
+            names, marks = ", ".join(f'"{name}"' for name in position), ", ".join("?" * len(position))
+            conditions.append(f"({names}) {'<' if row_type.key.descending else '>'} ({marks})")
+            bound += position.values()
+        direction = " DESC" if row_type.key.descending else ""
+        order = ", ".join(f'"{name}"{direction}' for name in row_type.key.cluster)
+        return await self._select(
+            row_type,
+            f"WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT ?",
+            [*bound, -1 if limit is None else limit],
+        )
+
+    async def find_by(self, row_type: type[R], *, limit: int | None = None, **equals: Any) -> list[R]:
+        schema.check_limit(limit)
+        filters = schema.index_filter(row_type, {"brand": self._brand, **equals} if not equals else equals)
+        where, bound = self._readable(row_type)
+        conditions = " AND ".join([where, *(f'"{name}" = ?' for name in filters)])
+        return await self._select(
+            row_type, f"WHERE {conditions} LIMIT ?", [*bound, *filters.values(), -1 if limit is None else limit]
+        )
+
+    async def put(self, *rows: Row) -> None:
+        for row in rows:
+            if row.brand != self._brand:
+                raise Conflict(
+                    f"{row.table} {row.key_values()!r} belongs to brand {row.brand!r}: write it through that brand's records"
+                )
+        stored = [
+            (type(row), schema.encode_row(row.model_copy(update={"row_version": row.row_version + 1}))) for row in rows
+        ]
+        self._lease.ensure_held()
+        chunks = list(_chunks(stored))
+        if len(chunks) > 1:  # a foreign key in a later chunk must not leave the earlier ones written
+            for row_type, values in chunks:
+                await self._store.file(row_type).read(lambda db, t=row_type, v=values: self._refuse_foreign(db, t, v))  # type: ignore[misc]
+        for row_type, values in chunks:
+            await self._store.file(row_type).write(lambda db, t=row_type, v=values: self._write(db, t, v))  # type: ignore[misc]
+
+    def _refuse_foreign(self, db: sqlite3.Connection, row_type: type[Row], rows: Sequence[Mapping[str, Any]]) -> None:
+        conditions = " AND ".join(f'"{name}" = ?' for name in row_type.key.columns)
+        for values in rows:
+            key = [values[name] for name in row_type.key.columns]
+            if db.execute(
+                f'SELECT 1 FROM "{row_type.table}" WHERE {conditions} AND brand <> ?', (*key, self._brand)
+            ).fetchone():
+                raise _foreign(row_type, key)
+
+    def _write(self, db: sqlite3.Connection, row_type: type[Row], rows: Sequence[Mapping[str, Any]]) -> None:
+        self._lease.ensure_held()  # again: the write may have waited in line, or for another process
+        statement = _upsert(row_type)
+        for values in rows:
+            if db.execute(statement, tuple(values.values())).rowcount == 0:
+                raise _foreign(row_type, [values[name] for name in row_type.key.columns])
+
+    async def delete(self, row_type: type[R], **key: Any) -> None:
+        stored = schema.full_key(row_type, self._brand, key)
+        conditions = " AND ".join(f'"{name}" = ?' for name in stored)
+        self._lease.ensure_held()
+
+        def remove(db: sqlite3.Connection) -> None:
+            self._lease.ensure_held()
+            db.execute(
+                f'DELETE FROM "{row_type.table}" WHERE {conditions} AND brand = ?', (*stored.values(), self._brand)
+            )
+
+        await self._store.file(row_type).write(remove)
+
+    async def search(
+        self,
+        row_type: type[R],
+        vector: Sequence[float],
+        *,
+        embedder_id: str,
+        limit: int,
+        min_score: float = 0.0,
+        **equals: Any,
+    ) -> list[Scored[R]]:
+        if row_type.vector is None:
+            raise Unsupported(f"{row_type.table} has no vectors to search")
+        schema.check_limit(limit)
+        filters = schema.index_filter(row_type, equals)
+        if filters.pop("brand", self._brand) != self._brand or not vector:
+            return []
+        schema.encode_vector(vector)
+        now = self._store.now()
+
+        def look(db: sqlite3.Connection) -> list[Scored[R]]:
+            db.execute("BEGIN")  # one snapshot: the rows that are fetched are those that were ranked
+            try:
+                matrix = self._store.matrices.get(row_type, self._brand, embedder_id, len(vector))
+                matrix.refresh(db)
+                found = matrix.nearest(vector, limit=limit, min_score=min_score, equals=filters, now=now)
+                query = f'SELECT {_columns(row_type)} FROM "{row_type.table}" WHERE number = ?'
+                return [
+                    Scored(schema.decode_row(row_type, db.execute(query, (number,)).fetchone()), score)
+                    for number, score in found
+                ]
+            finally:
+                db.execute("COMMIT")
+
+        return await self._store.searches.read(look)
+
+    async def search_text(self, row_type: type[R], query: str, *, limit: int, **equals: Any) -> list[Scored[R]]:
+        if Capability.TEXT_SEARCH not in self._store.capabilities:
+            raise Unsupported("text search needs an SQLite built with FTS5, which this Python's is not")
+        if not row_type.searched_text:
+            raise Unsupported(f"{row_type.table} has no text to search")
+        schema.check_limit(limit)
+        filters = schema.index_filter(row_type, equals)
+        words = re.findall(r"\w+", query)[:_WORDS]
+        if not words:
+            return []
+        where, bound = self._readable(row_type, "t")
+        conditions = " AND ".join([where, *(f't."{name}" = ?' for name in filters)])
+        index = f"{row_type.table}_text"
+        statement = (
+            f'SELECT bm25({index}), {_columns(row_type, "t")} FROM {index} JOIN "{row_type.table}" AS t ON t.number = {index}.rowid'
+            f" WHERE {index} MATCH ? AND {conditions} ORDER BY bm25({index}), t.number LIMIT ?"
+        )
+        quoted = " OR ".join(f'"{word}"' for word in words)  # quoted, no word is an operator
+
+        def look(db: sqlite3.Connection) -> list[Scored[R]]:
+            found = db.execute(statement, (quoted, *bound, *filters.values(), limit)).fetchall()
+            # bm25 is negative, unbounded, best lowest.
+            return [Scored(schema.decode_row(row_type, values), -rank / (1 - rank)) for rank, *values in found]
+
+        return await self._store.searches.read(look)
+
+    async def create_once(self, kind: str, key: str, row: R, *, token: str) -> Once[R]:
+        if row.brand != self._brand:
+            raise Conflict(
+                f"{row.table} {row.key_values()!r} belongs to brand {row.brand!r}: decide it through that brand's records"
+            )
+        document = schema.encode_document(row)
+        name = [schema.clean_text(part) for part in (kind, key, token)]
+        self._lease.ensure_held()
+
+        def decide(db: sqlite3.Connection) -> tuple[str, str, str]:
+            self._lease.ensure_held()
+            db.execute(
+                "INSERT INTO decisions (brand, kind, decision_key, token, table_name, document) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (brand, kind, decision_key) DO NOTHING",
+                (self._brand, *name, row.table, document),
+            )
+            decision = _decision(db, self._brand, kind, key)
+            assert decision is not None  # inserted, or there before: nothing deletes a decision
+            return decision
+
+        decision = await self._store.ledger.write(decide)
+        return _once(decision, type(row), kind, key, won=decision[0] == token)
+
+    async def find_once(self, kind: str, key: str, row_type: type[R]) -> Once[R] | None:
+        decision = await self._store.ledger.read(lambda db: _decision(db, self._brand, kind, key))
+        return _once(decision, row_type, kind, key, won=False) if decision else None
+
+    def _readable(self, row_type: type[Row], alias: str = "") -> tuple[str, list[Any]]:
+        prefix = f"{alias}." if alias else ""
+        if schema.expires(row_type):
+            return f"{prefix}brand = ? AND {prefix}expires_at > ?", [self._brand, self._store.now()]
+        return f"{prefix}brand = ?", [self._brand]
+
+    async def _select(self, row_type: type[R], clauses: str, bound: Sequence[Any]) -> list[R]:
+        query = f'SELECT {_columns(row_type)} FROM "{row_type.table}" {clauses}'
+        return await self._store.file(row_type).read(
+            lambda db: [schema.decode_row(row_type, values) for values in db.execute(query, bound)]
+        )
+
+
+def _chunks(stored: Sequence[tuple[type[Row], dict[str, Any]]]) -> Iterator[tuple[type[Row], list[dict[str, Any]]]]:
+    chunk: list[dict[str, Any]] = []
+    for n, (row_type, values) in enumerate(stored):
+        chunk.append(values)
+        if len(chunk) == _CHUNK or n + 1 == len(stored) or stored[n + 1][0] is not row_type:
+            yield row_type, chunk
+            chunk = []
+
+
+def _foreign(row_type: type[Row], key: Sequence[Any]) -> Conflict:
+    return Conflict(f"{row_type.table} {tuple(key)!r} belongs to another brand: use an id of this brand's own")
+
+
+def _decision(db: sqlite3.Connection, brand: str, kind: str, key: str) -> tuple[str, str, str] | None:
+    found: tuple[str, str, str] | None = db.execute(
+        "SELECT token, table_name, document FROM decisions WHERE brand = ? AND kind = ? AND decision_key = ?",
+        (brand, kind, key),
+    ).fetchone()
+    return found
+
+
+def _once(decision: tuple[str, str, str], row_type: type[R], kind: str, key: str, *, won: bool) -> Once[R]:
+    token, table, document = decision
+    if table != row_type.table:
+        raise ValueError(f"the decision {kind} {key!r} holds a row of {table}, not of {row_type.table}")
+    return Once(won=won, row=schema.decode_document(row_type, document), token=token)
+
+
+class _AllBrands(SqliteRecords):
+    """Lists and finds Brand rows."""
+
+    def _readable(self, row_type: type[Row], alias: str = "") -> tuple[str, list[Any]]:
+        if row_type is not Brand:
+            raise Unsupported(
+                f"the view over all brands lists brands alone, not {row_type.table}: open that brand's records"
+            )
+        return "TRUE", []
+
+    async def find_by(self, row_type: type[R], *, limit: int | None = None, **equals: Any) -> list[R]:
+        raise _brands_only("find_by")
+
+    async def put(self, *rows: Row) -> None:
+        raise _brands_only("put")
+
+    async def delete(self, row_type: type[R], **key: Any) -> None:
+        raise _brands_only("delete")
+
+    async def search(
+        self,
+        row_type: type[R],
+        vector: Sequence[float],
+        *,
+        embedder_id: str,
+        limit: int,
+        min_score: float = 0.0,
+        **equals: Any,
+    ) -> list[Scored[R]]:
+        raise _brands_only("search")
+
+    async def search_text(self, row_type: type[R], query: str, *, limit: int, **equals: Any) -> list[Scored[R]]:
+        raise _brands_only("search_text")
+
+    async def create_once(self, kind: str, key: str, row: R, *, token: str) -> Once[R]:
+        raise _brands_only("create_once")
+
+    async def find_once(self, kind: str, key: str, row_type: type[R]) -> Once[R] | None:
+        raise _brands_only("find_once")
+
+
+def _brands_only(what: str) -> Unsupported:
+    return Unsupported(
+        f"the view over all brands only lists and finds brands, it has no {what}: open that brand's records"
+    )
+
+
+@asynccontextmanager
+async def open_sqlite_records(url: str, *, clock: Clock) -> AsyncIterator[RecordsStore]:
+    """Open `sqlite:///FOLDER`. Raises SettingsError, and what `open_sqlite_file` raises."""
+    folder = url.removeprefix("sqlite:///")
+    if not folder or folder == url:
+        raise SettingsError(f"COPYDESK_RECORDS={url!r} must be sqlite:///FOLDER")
+    records_db, ledger_db = Path(folder) / "records.db", Path(folder) / "ledger.db"
+    async with (
+        open_sqlite_file(records_db, application_id=RECORDS_ID, migrations=RECORDS_MIGRATIONS) as records,
+        open_sqlite_file(
+            ledger_db, application_id=LEDGER_ID, migrations=LEDGER_MIGRATIONS, synchronous="FULL"
+        ) as ledger,
+        # Searches read in a thread of their own, so that one over a large matrix holds up no other read.
+        open_sqlite_file(records_db, application_id=RECORDS_ID, migrations=RECORDS_MIGRATIONS) as searches,
+    ):
+        able = await records.write(match_text_search)
+        capabilities = frozenset({Capability.TEXT_SEARCH}) if able else frozenset[Capability]()
+        yield SqliteRecordsStore(records, ledger, searches, capabilities, clock)
