@@ -182,7 +182,7 @@ class SqliteTaskQueue(TaskQueue):
         if found[1] is None:
             return float("inf")
         (leased,) = connection.execute(
-            "SELECT count(*) FROM tasks WHERE state = 'leased' AND queue = ?", (queue,)
+            "SELECT count(*) FROM tasks INDEXED BY tasks_leased WHERE state = 'leased' AND queue = ?", (queue,)
         ).fetchone()
         return int(found[1]) - int(leased)
 
@@ -225,9 +225,7 @@ class SqliteTaskQueue(TaskQueue):
     def _refuse_lost(self, lost: Iterable[Lease]) -> None:
         ids = [lease.task.id for lease in lost]
         if ids:
-            raise LeaseLost(
-                f"task {', '.join(map(repr, ids))}: the lease ran out or was taken over: drop this result, it will be run again"
-            )
+            raise LeaseLost(f"task {', '.join(map(repr, ids))}: the lease ran out or was taken over: drop this result")
 
     async def _give_back(self, lease: Lease, change: Callable[[int], tuple[str, Sequence[Any]]]) -> None:
         """Apply `change(now)`, a SET clause with its values, if the lease is current. Raises LeaseLost."""
@@ -264,7 +262,10 @@ class SqliteTaskQueue(TaskQueue):
         judge = alive or is_alive
         owners = await self._file.read(
             lambda connection: [
-                text for (text,) in connection.execute("SELECT DISTINCT owner FROM tasks WHERE state = 'leased'")
+                text
+                for (text,) in connection.execute(
+                    "SELECT DISTINCT owner FROM tasks INDEXED BY tasks_leased WHERE state = 'leased'"
+                )
             ]
         )
         # Judged outside the transaction: it reads files. A dead process takes no new lease meanwhile.
@@ -342,11 +343,12 @@ class SqliteTaskQueue(TaskQueue):
                 )
             }
             settings = connection.execute("SELECT name, paused, concurrency FROM queues ORDER BY name").fetchall()
-            return {
-                name: Depth(*counts.get(name, (0, 0, 0, 0)), bool(paused), concurrency)
-                for name, paused, concurrency in settings
-                if name in counts or paused or concurrency is not None
-            }
+            depths = {}
+            for name, paused, concurrency in settings:
+                if name in counts or paused or concurrency is not None:
+                    ready, delayed, leased, dead = counts.get(name, (0, 0, 0, 0))
+                    depths[name] = Depth(ready, delayed, leased, dead, bool(paused), concurrency)
+            return depths
 
         return await self._file.read(count)
 
