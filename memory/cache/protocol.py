@@ -29,12 +29,12 @@ class Held(StrEnum):
 
 
 def content_key(*parts: str) -> str:
-    """The seed's `content_gen:{hash}` key for one generation: sha256 of model, prompt, guideline and knowledge versions."""
+    """The seed's `content_gen:{hash}` key of one generation: sha256 of model, prompt, guideline, knowledge versions."""
     return "content_gen:" + hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
 class Cache(Protocol):
-    """Values of one brand that may vanish at any time. Keys are those of the seed: `session:{id}`, `brand:{type}:{key}`, ..."""
+    """Values of one brand that may vanish at any time, under the seed's keys: `session:{id}`, `brand:{type}:{key}`, ..."""
 
     async def get(self, key: str) -> Any | None:
         """The JSON value, None if absent or expired."""
@@ -57,14 +57,15 @@ class Cache(Protocol):
         ...
 
     async def hold(self, key: str, item: str, amount: float, *, ceiling: float) -> Held:
-        """Set `item` of the envelope `key` to `amount` (US dollars) if the sum of all its items stays at or under `ceiling`.
+        """Set `item` of the envelope `key` to `amount` (US dollars) if the sum of its items stays at or under `ceiling`.
 
-        One atomic step, idempotent by `item`. MISSING: the envelope is not known and must be rebuilt from usage rows first.
+        One atomic step, idempotent by `item`; exact to 1e-9. MISSING: the envelope is not known: rebuild it from usage
+        rows first. Raises BadInput for an amount or ceiling that is negative, not finite or above 1e9.
         """
         ...
 
     async def set_hold(self, key: str, item: str, amount: float) -> None:
-        """Set `item` without a ceiling: what a call really cost. Also works, and is kept, while the envelope is not known."""
+        """Set `item` without a ceiling: what a call really cost. Is kept also while the envelope is not known."""
         ...
 
     async def rebuild_holds(self, key: str, items: Mapping[str, float], *, ttl: timedelta) -> None:
@@ -90,7 +91,7 @@ _ENGINES = {"sqlite": "memory.cache.sqlite:open_sqlite_cache"}
 
 
 def open_cache(url: str, *, clock: Clock) -> AbstractAsyncContextManager[CacheStore]:
-    """Open the cache behind `url`: `sqlite:///FILE` (the session database). Raises SettingsError for an unknown scheme."""
+    """Open the cache behind `url`: `sqlite:///FILE` (the session database). Raises SettingsError for another scheme."""
     scheme = url.partition("://")[0]
     if scheme not in _ENGINES:
         raise SettingsError(f"COPYDESK_CACHE: no engine for {scheme!r}; known: {', '.join(sorted(_ENGINES))}")

@@ -181,7 +181,7 @@ class LeasedSaver(BaseCheckpointSaver[str]):
         await self._owned(claim, self._tables.delete_thread(claim))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Remove these runs' checkpoints and writes. Raises LeaseLost, removing nothing, if one is in a thread not claimed."""
+        """Remove these runs' checkpoints and writes. Raises LeaseLost, removing nothing, if a thread is not claimed."""
         claims = [
             await self._ready(thread_id) for thread_id in await self._tables.threads_of_runs(self._brand, run_ids)
         ]

@@ -1,7 +1,7 @@
 """What turns graph state into bytes and back, and never into code.
 
-LangGraph's default serializer imports and calls whatever name a checkpoint file holds, so whoever can write the file can
-run code. This one is told that no module is allowed, and cannot be told otherwise later.
+LangGraph's default serializer imports and calls whatever name a checkpoint file holds, so whoever can write the file
+can run code. This one is told that no module is allowed, and cannot be told otherwise later.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class StrictSerializer(JsonPlusSerializer):
         if data[0] not in _TYPES:
             # "json" rows revive LangChain objects and "pickle" rows run code; neither was ever written by us.
             raise Damaged(
-                f"a checkpoint holds a value of type {data[0]!r}, never written by Copydesk: restore it with `copydesk restore`"
+                f"a checkpoint holds a value of type {data[0]!r}, not one of ours: restore it with `copydesk restore`"
             )
         try:
             return super().loads_typed(data)

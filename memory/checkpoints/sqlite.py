@@ -1,7 +1,7 @@
 """Checkpoints in one SQLite file. A late writer is refused inside the very transaction that would have written.
 
-The file has no clock in it: the queue owns the time, this store owns the order of claims. Rows are bytes before they are
-queued for the writer, because a process that is stopped inside a transaction holds the file's write lock.
+The file has no clock in it: the queue owns the time, this store owns the order of claims. Rows are bytes before they
+are queued for the writer, because a process that is stopped inside a transaction holds the file's write lock.
 """
 
 from __future__ import annotations

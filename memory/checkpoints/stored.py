@@ -73,7 +73,7 @@ Place = tuple[str, str, str]
 
 
 class CheckpointTables(Protocol):
-    """What a saver asks of its engine. Writes raise LeaseLost, having stored nothing, if the claim is not the last one."""
+    """What a saver asks of its engine. Writes raise LeaseLost, storing nothing, unless the claim is the last one."""
 
     async def find(self, brand: str, thread_id: str, ns: str, checkpoint_id: str | None) -> Found | None:
         """This checkpoint, or the newest of the namespace, with its writes."""
