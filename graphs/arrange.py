@@ -5,14 +5,17 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from config.clock import Clock, to_millis
-from config.vocabulary import PieceState
+from config.vocabulary import TERMINAL_SESSION, PieceState
 from graphs.pieces import schedule_id
 from graphs.week import cycle_key_of, same_time_next_week
 from memory.records.protocol import Records
 from memory.rows.content import Piece
 from memory.rows.publication import ScheduledPublication
+from memory.rows.sessions import Session
 
-_FREED = frozenset({PieceState.REJECTED, PieceState.FAILED, PieceState.MISSED, PieceState.CANCELLED, PieceState.ARCHIVED})
+_FREED = frozenset(
+    {PieceState.REJECTED, PieceState.FAILED, PieceState.MISSED, PieceState.CANCELLED, PieceState.ARCHIVED}
+)
 """A piece in these states will not be sent, so its slot may be taken again."""
 
 
@@ -34,15 +37,18 @@ async def take_slot(records: Records, row: ScheduledPublication, at: datetime) -
 
 async def _freed(records: Records, held: ScheduledPublication, at: datetime) -> bool:
     holder = await records.find(Piece, id=held.content_id)
-    if holder is None:
-        return False  # planned but not yet written: it is coming
+    if holder is None:  # planned but not yet written: it is coming, unless its session has ended
+        session = await records.find(Session, id=held.session_id)
+        return session is not None and session.status in TERMINAL_SESSION
     if holder.state in _FREED:
         return True
     row = await records.find(ScheduledPublication, cycle_key=held.cycle_key, id=schedule_id(held.content_id))
     return row is not None and row.scheduled_at != at
 
 
-async def arrange(records: Records, clock: Clock, row: ScheduledPublication, *, zone: str, horizon: timedelta) -> datetime | None:
+async def arrange(
+    records: Records, clock: Clock, row: ScheduledPublication, *, zone: str, horizon: timedelta
+) -> datetime | None:
     """The instant at which the approved piece goes out: its own slot, else (late) the next free one; None if there is none.
 
     Late means that the slot's instant has passed. First the freed slots of the same platform, account and content type in
@@ -50,16 +56,24 @@ async def arrange(records: Records, clock: Clock, row: ScheduledPublication, *, 
     """
     now = clock.now()
     if row.scheduled_at > now:
-        return row.scheduled_at if await take_slot(records, row, row.scheduled_at) else await _later(records, clock, row, zone, horizon)
+        return (
+            row.scheduled_at
+            if await take_slot(records, row, row.scheduled_at)
+            else await _later(records, clock, row, zone, horizon)
+        )
     return await _later(records, clock, row, zone, horizon)
 
 
-async def _later(records: Records, clock: Clock, row: ScheduledPublication, zone: str, horizon: timedelta) -> datetime | None:
+async def _later(
+    records: Records, clock: Clock, row: ScheduledPublication, zone: str, horizon: timedelta
+) -> datetime | None:
     now = clock.now()
     last = row.scheduled_at + horizon
     planned: list[ScheduledPublication] = []
     for week in range(horizon // timedelta(days=7) + 2):
-        planned += await records.list_rows(ScheduledPublication, cycle_key=cycle_key_of(row.scheduled_at + timedelta(days=7 * week), zone))
+        planned += await records.list_rows(
+            ScheduledPublication, cycle_key=cycle_key_of(row.scheduled_at + timedelta(days=7 * week), zone)
+        )
     freed = sorted(
         other.scheduled_at
         for other in planned

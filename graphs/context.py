@@ -9,6 +9,7 @@ from typing import Any
 from agents.agent import AgentContext
 from config.brand_profile import BrandProfile
 from config.clock import Clock
+from config.errors import Damaged, DiskFull, LeaseLost
 from config.ids import new_id
 from config.settings import Settings
 from memory.embedding.protocol import Embedder
@@ -21,6 +22,10 @@ from memory.rows.sessions import Event
 
 class CancelRequested(Exception):
     """A human asked for this session or piece to stop; the worker turns it into the state `cancelled`."""
+
+
+PASS_THROUGH = (LeaseLost, CancelRequested, DiskFull, Damaged)
+"""What an error handler must never turn into a result: the work is not ours any more, or cannot be recorded."""
 
 
 @dataclass(frozen=True)
@@ -49,31 +54,59 @@ class GraphContext:
 
     async def note(self, name: str, *, actor: str = "", **detail: Any) -> None:
         """Append an event of this session."""
-        await note(self.records, self.clock, name, session_id=self.session_id, piece_id=self.piece_id, actor=actor, **detail)
+        await note(
+            self.records, self.clock, name, session_id=self.session_id, piece_id=self.piece_id, actor=actor, **detail
+        )
 
 
-async def note(records: Records, clock: Clock, name: str, *, session_id: str = "", piece_id: str = "", actor: str = "", **detail: Any) -> None:
+async def note(
+    records: Records,
+    clock: Clock,
+    name: str,
+    *,
+    session_id: str = "",
+    piece_id: str = "",
+    actor: str = "",
+    **detail: Any,
+) -> None:
     """Append an event: `name` is noun.verb_past, `detail` JSON-plain."""
     now = clock.now()
     await records.put(
         Event(
-            brand=records.brand, day=now.date().isoformat(), id=new_id(now), name=name, session_id=session_id, piece_id=piece_id,
-            actor=actor, detail=detail, created_at=now,
+            brand=records.brand,
+            day=now.date().isoformat(),
+            id=new_id(now),
+            name=name,
+            session_id=session_id,
+            piece_id=piece_id,
+            actor=actor,
+            detail=detail,
+            created_at=now,
         )
     )
 
 
 def advance_piece_task(brand: str, piece_id: str, clock: Clock, *, priority: int = 5) -> Task:
-    """"Look at this piece again." Carries no decision; the same id every time."""
+    """ "Look at this piece again." Carries no decision; the same id every time."""
     return Task(
-        id=f"advance:{piece_id}", kind="advance_piece", queue=GENERATION_QUEUE, brand=brand, run_at=clock.now(), priority=priority,
+        id=f"advance:{piece_id}",
+        kind="advance_piece",
+        queue=GENERATION_QUEUE,
+        brand=brand,
+        run_at=clock.now(),
+        priority=priority,
         payload={"piece_id": piece_id},
     )
 
 
 def advance_session_task(brand: str, session_id: str, clock: Clock) -> Task:
-    """"Look at this session again." Sooner than pieces, so that a finished week is reported at once."""
+    """ "Look at this session again." Sooner than pieces, so that a finished week is reported at once."""
     return Task(
-        id=f"advance:{session_id}", kind="advance_session", queue=GENERATION_QUEUE, brand=brand, run_at=clock.now(), priority=7,
+        id=f"advance:{session_id}",
+        kind="advance_session",
+        queue=GENERATION_QUEUE,
+        brand=brand,
+        run_at=clock.now(),
+        priority=7,
         payload={"session_id": session_id},
     )

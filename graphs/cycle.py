@@ -5,7 +5,7 @@ Fan-in is derived from rows, never counted: the wait is answered only when Recor
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from datetime import timedelta
 from typing import Any
 
@@ -17,15 +17,15 @@ from langgraph.types import Send, interrupt
 from agents import coordination, research
 from agents.agent import DayPlan
 from config.brand_profile import Theme
-from config.errors import LeaseLost
 from config.ids import name_id
 from config.vocabulary import UNSETTLED, AgentType, PieceState
 from graphs.arrange import take_slot
-from graphs.context import GraphContext, advance_piece_task
+from graphs.context import PASS_THROUGH, GraphContext, advance_piece_task
+from graphs.ids import brief_id
 from graphs.pieces import move, schedule_id
+from graphs.sessions import count_pieces, session_slots
 from graphs.state import CycleState, ResearchDay, Settled
 from graphs.week import Slot, weeks_between
-from memory.records.protocol import Records
 from memory.rows.brand import Brand
 from memory.rows.content import Piece
 from memory.rows.publication import ScheduledPublication
@@ -38,20 +38,34 @@ RESEARCH_ROUNDS = 3
 """How often a day whose research failed is tried before its pieces fail with the reason."""
 
 
-def brief_id(session_id: str, day: int) -> str:
-    """The id of the research assignment that holds a day's Brief."""
-    return name_id("brief", session_id, day)
-
-
-async def _assign(context: GraphContext, agent: AgentType, part: str, description: str, *, id: str = "", status: str = "active", results: str = "", dependencies: tuple[str, ...] = (), **data: str) -> Assignment:
+async def _assign(
+    context: GraphContext,
+    agent: AgentType,
+    part: str,
+    description: str,
+    *,
+    id: str = "",
+    status: str = "active",
+    results: str = "",
+    dependencies: tuple[str, ...] = (),
+    **data: str,
+) -> Assignment:
     key = id or name_id("assignment", context.session_id, agent, part)
     old = await context.records.find(Assignment, session_id=context.session_id, id=key)
     now = context.clock.now()
     row = Assignment(
-        brand=context.records.brand, session_id=context.session_id, id=key, agent_type=agent, task_description=description, status=status,
-        dependencies=dependencies or (old.dependencies if old else ()), results=results or (old.results if old else ""),
-        coordination_data={**(old.coordination_data if old else {}), **data}, started_at=old.started_at if old else now,
-        completed_at=now if status in ("completed", "failed") else None, created_at=old.created_at if old else now,
+        brand=context.records.brand,
+        session_id=context.session_id,
+        id=key,
+        agent_type=agent,
+        task_description=description,
+        status=status,
+        dependencies=dependencies or (old.dependencies if old else ()),
+        results=results or (old.results if old else ""),
+        coordination_data={**(old.coordination_data if old else {}), **data},
+        started_at=old.started_at if old else now,
+        completed_at=now if status in ("completed", "failed") else None,
+        created_at=old.created_at if old else now,
     )
     await context.records.put(row)
     return row
@@ -59,16 +73,6 @@ async def _assign(context: GraphContext, agent: AgentType, part: str, descriptio
 
 async def _session(context: GraphContext) -> Session:
     return await context.records.get(Session, id=context.session_id)
-
-
-def session_slots(session: Session) -> list[Slot]:
-    """The slots that were planned when the session was named; the week never changes under it."""
-    return [Slot.model_validate(slot) for slot in session.request["slots"]]
-
-
-def session_piece_ids(session: Session) -> list[str]:
-    """The ids of the pieces that this session may make, in slot order; known before any of them exists."""
-    return [slot.piece_id(plan=session.plan, copy=int(session.request.get("copy", 0))) for slot in session_slots(session)]
 
 
 async def plan(state: CycleState, runtime: Runtime[GraphContext]) -> CycleState:
@@ -89,7 +93,14 @@ async def plan(state: CycleState, runtime: Runtime[GraphContext]) -> CycleState:
         row = _schedule_row(context, session, brand, slot)
         if not await take_slot(context.records, row, slot.at):
             skipped[slot.id] = f"{slot.platform} {slot.local} is taken by another piece"
-    await _assign(context, AgentType.COORDINATION, "plan", f"plan {session.goal}", status="completed", results=f"{len(slots) - len(skipped)} slots")
+    await _assign(
+        context,
+        AgentType.COORDINATION,
+        "plan",
+        f"plan {session.goal}",
+        status="completed",
+        results=f"{len(slots) - len(skipped)} slots",
+    )
     await context.note("cycle.planned", actor=AgentType.COORDINATION, slots=len(slots), skipped=len(skipped))
     return {"days": {str(day.day): day.model_dump(mode="json") for day in days}, "skipped": skipped, "rounds": 0}
 
@@ -98,10 +109,21 @@ def _schedule_row(context: GraphContext, session: Session, brand: Brand, slot: S
     piece_id = slot.piece_id(plan=session.plan, copy=int(session.request.get("copy", 0)))
     now = context.clock.now()
     return ScheduledPublication(
-        brand=context.records.brand, cycle_key=slot.cycle_key, id=schedule_id(piece_id), content_id=piece_id, platform=slot.platform,
-        content_type=slot.content_type, account=slot.account, scheduled_at=slot.at,
-        cycle_week=max(0, weeks_between(brand.first_cycle_key or slot.cycle_key, slot.cycle_key)), cycle_day=slot.day, theme=session.theme,
-        session_id=session.id, plan=session.plan, created_at=now, updated_at=now,
+        brand=context.records.brand,
+        cycle_key=slot.cycle_key,
+        id=schedule_id(piece_id),
+        content_id=piece_id,
+        platform=slot.platform,
+        content_type=slot.content_type,
+        account=slot.account,
+        scheduled_at=slot.at,
+        cycle_week=max(0, weeks_between(brand.first_cycle_key or slot.cycle_key, slot.cycle_key)),
+        cycle_day=slot.day,
+        theme=session.theme,
+        session_id=session.id,
+        plan=session.plan,
+        created_at=now,
+        updated_at=now,
         result_data={} if slot.resolution == "ok" else {"resolution": slot.resolution},
     )
 
@@ -111,7 +133,10 @@ def to_research(state: CycleState) -> list[Send] | str:
     open_days = [day for day in state["days"] if day not in state.get("briefs", {})]
     if not open_days or state["rounds"] >= RESEARCH_ROUNDS:
         return "dispatch"
-    return [Send("research_day", {"session_id": state["session_id"], "day": int(day), "theme": state["days"][day]}) for day in open_days]
+    return [
+        Send("research_day", {"session_id": state["session_id"], "day": int(day), "theme": state["days"][day]})
+        for day in open_days
+    ]
 
 
 async def research_day(state: ResearchDay, runtime: Runtime[GraphContext]) -> CycleState:
@@ -125,24 +150,42 @@ async def research_day(state: ResearchDay, runtime: Runtime[GraphContext]) -> Cy
     if found is None or found.status != "completed":
         depends = (name_id("assignment", session.id, AgentType.COORDINATION, "plan"),)
         await _assign(context, AgentType.RESEARCH, "", f"day {day.day}: {day.title}", id=key, dependencies=depends)
-        brief = await research.make_brief(context.agent, Theme.model_validate(session.request["theme"]), day, session.cycle_key)
+        brief = await research.make_brief(
+            context.agent, Theme.model_validate(session.request["theme"]), day, session.cycle_key
+        )
         brief = brief.model_copy(update={"id": key})
         await _assign(
-            context, AgentType.RESEARCH, "", f"day {day.day}: {day.title}", id=key, status="completed", results=brief.model_dump_json(),
-            day=str(day.day), facts=str(len(brief.facts)), gaps=str(len(brief.gaps)),
+            context,
+            AgentType.RESEARCH,
+            "",
+            f"day {day.day}: {day.title}",
+            id=key,
+            status="completed",
+            results=brief.model_dump_json(),
+            day=str(day.day),
+            facts=str(len(brief.facts)),
+            gaps=str(len(brief.gaps)),
         )
-        await context.note("brief.made", actor=AgentType.RESEARCH, day=day.day, facts=len(brief.facts), gaps=list(brief.gaps))
+        await context.note(
+            "brief.made", actor=AgentType.RESEARCH, day=day.day, facts=len(brief.facts), gaps=list(brief.gaps)
+        )
     return {"briefs": {str(day.day): key}}
 
 
 async def research_failed(state: ResearchDay, runtime: Runtime[GraphContext], error: NodeError) -> CycleState:
     """One day's failure cancels no other day's paid work."""
-    if isinstance(error.error, LeaseLost):
+    if isinstance(error.error, PASS_THROUGH):
         raise error.error
     context = runtime.context
     reason = f"{type(error.error).__name__}: {error.error}"[:300]
     await _assign(
-        context, AgentType.RESEARCH, "", f"day {state['day']}", id=brief_id(context.session_id, state["day"]), status="failed", results=reason
+        context,
+        AgentType.RESEARCH,
+        "",
+        f"day {state['day']}",
+        id=brief_id(context.session_id, state["day"]),
+        status="failed",
+        results=reason,
     )
     return {"failures": {str(state["day"]): reason}}
 
@@ -172,10 +215,26 @@ async def dispatch(state: CycleState, runtime: Runtime[GraphContext]) -> CycleSt
             piece = await context.records.find(Piece, id=row.content_id)
             if piece is None:
                 piece = Piece(
-                    brand=context.records.brand, id=row.content_id, content_type=slot.content_type, platform=slot.platform,
-                    platform_specs={"slot": slot.id, "local": slot.local, "account": slot.account, "ordinal": str(n), "of": str(len(slots))},
-                    session_id=session.id, cycle_key=slot.cycle_key, cycle_day=day, theme=state["days"][str(day)]["title"], plan=session.plan,
-                    copy_n=int(session.request.get("copy", 0)), brief_id=state.get("briefs", {}).get(str(day), ""), created_at=now, updated_at=now,
+                    brand=context.records.brand,
+                    id=row.content_id,
+                    content_type=slot.content_type,
+                    platform=slot.platform,
+                    platform_specs={
+                        "slot": slot.id,
+                        "local": slot.local,
+                        "account": slot.account,
+                        "ordinal": str(n),
+                        "of": str(len(slots)),
+                    },
+                    session_id=session.id,
+                    cycle_key=slot.cycle_key,
+                    cycle_day=day,
+                    theme=state["days"][str(day)]["title"],
+                    plan=session.plan,
+                    copy_n=int(session.request.get("copy", 0)),
+                    brief_id=state.get("briefs", {}).get(str(day), ""),
+                    created_at=now,
+                    updated_at=now,
                 )
                 await context.records.put(piece)
             if await context.records.find(ScheduledPublication, cycle_key=row.cycle_key, id=row.id) is None:
@@ -186,9 +245,18 @@ async def dispatch(state: CycleState, runtime: Runtime[GraphContext]) -> CycleSt
                 continue
             if piece.state in UNSETTLED:
                 await context.enqueue(advance_piece_task(context.records.brand, piece.id, context.clock))
-    await _assign(context, AgentType.CREATION, "write", f"write {len(made)} pieces", dependencies=tuple(state.get("briefs", {}).values()))
     await _assign(
-        context, AgentType.COMPLIANCE, "check", f"check {len(made)} pieces",
+        context,
+        AgentType.CREATION,
+        "write",
+        f"write {len(made)} pieces",
+        dependencies=tuple(state.get("briefs", {}).values()),
+    )
+    await _assign(
+        context,
+        AgentType.COMPLIANCE,
+        "check",
+        f"check {len(made)} pieces",
         dependencies=(name_id("assignment", session.id, AgentType.CREATION, "write"),),
     )
     await _assign(context, AgentType.COORDINATION, "wait", "wait until every piece is settled", status="waiting")
@@ -207,28 +275,37 @@ async def wait(state: CycleState) -> CycleState:
     return {}
 
 
-async def count_pieces(records: Records, ids: list[str]) -> Counter[str]:
-    """How many of the pieces are in each state, by reading their rows; `planned` counts those not written yet."""
-    rows = await records.find_many(Piece, [{"id": id} for id in ids])
-    counts = Counter(str(row.state) for row in rows)
-    counts[str(PieceState.PLANNED)] += len(ids) - len(rows)
-    return counts
-
-
 async def report(state: CycleState, runtime: Runtime[GraphContext]) -> CycleState:
     """Close the assignments and write the outcome: the only writer of it."""
     context = runtime.context
     await context.enter()
     counts = await count_pieces(context.records, state["pieces"])
     total = len(state["pieces"])
-    await _assign(context, AgentType.CREATION, "write", f"write {total} pieces", status="completed", results=f"{total - counts['failed']} written")
     await _assign(
-        context, AgentType.COMPLIANCE, "check", f"check {total} pieces", status="completed",
+        context,
+        AgentType.CREATION,
+        "write",
+        f"write {total} pieces",
+        status="completed",
+        results=f"{total - counts['failed']} written",
+    )
+    await _assign(
+        context,
+        AgentType.COMPLIANCE,
+        "check",
+        f"check {total} pieces",
+        status="completed",
         results=", ".join(f"{n} {name}" for name, n in sorted(counts.items()) if n),
     )
     await _assign(context, AgentType.COORDINATION, "wait", "wait until every piece is settled", status="completed")
     await context.note("cycle.reported", actor=AgentType.COORDINATION, **{k: v for k, v in counts.items() if v})
-    return {"outcome": {"pieces": state["pieces"], "skipped": state.get("skipped", {}), "failures": state.get("failures", {})}}
+    return {
+        "outcome": {
+            "pieces": state["pieces"],
+            "skipped": state.get("skipped", {}),
+            "failures": state.get("failures", {}),
+        }
+    }
 
 
 def build_cycle_graph(*, node_timeout: timedelta) -> StateGraph[Any, Any, Any, Any]:
@@ -237,7 +314,9 @@ def build_cycle_graph(*, node_timeout: timedelta) -> StateGraph[Any, Any, Any, A
     graph = StateGraph(CycleState, context_schema=GraphContext)
     for node in (plan, regroup, dispatch, report):
         graph.add_node(node.__name__, node, timeout=seconds)
-    graph.add_node("research_day", research_day, input_schema=ResearchDay, error_handler=research_failed, timeout=seconds)
+    graph.add_node(
+        "research_day", research_day, input_schema=ResearchDay, error_handler=research_failed, timeout=seconds
+    )
     graph.add_node("wait", wait)
     graph.add_edge(START, "plan")
     graph.add_conditional_edges("plan", to_research, ["research_day", "dispatch"])

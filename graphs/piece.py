@@ -17,10 +17,10 @@ from langgraph.types import Send, interrupt
 from agents import compliance, creation
 from agents.agent import Brief, Draft
 from config.errors import LeaseLost, NotFound
-from config.ids import name_id
 from config.vocabulary import CHECK_TYPES, CheckResult, Decision, PieceState, Severity
 from graphs.arrange import arrange
-from graphs.context import GraphContext, advance_session_task
+from graphs.context import PASS_THROUGH, GraphContext, advance_session_task
+from graphs.ids import check_id, review_id
 from graphs.pieces import find_schedule, get_revision, move, post_text, projection, write_embedding
 from graphs.state import MAX_REVISIONS, CheckOne, HumanDecision, PieceGraphState
 from memory.records.protocol import Records
@@ -46,16 +46,6 @@ def worst(results: list[str]) -> CheckResult:
     return max((CheckResult(r) for r in results), key=_ORDER.index, default=CheckResult.MANUAL_REVIEW)
 
 
-def check_id(piece_id: str, run: int, content_hash: str, check_type: str) -> str:
-    """The id of one check's row: checking the same bytes in the same run again rewrites it."""
-    return name_id("check", piece_id, run, content_hash, check_type)
-
-
-def review_id(piece_id: str, content_hash: str) -> str:
-    """The id of the review of these bytes of this piece."""
-    return name_id("review", piece_id, content_hash)
-
-
 async def load_brief(records: Records, piece: Piece) -> Brief:
     """The Brief of the piece's day, cut to the piece's own share of facts. Raises NotFound."""
     row = await records.get(Assignment, session_id=piece.session_id, id=piece.brief_id)
@@ -78,9 +68,19 @@ async def _store(context: GraphContext, piece: Piece, draft: Draft, *, revision:
     if found is not None:
         return found
     row = Revision(
-        brand=context.records.brand, content_id=piece.id, content_hash=content_hash, post=draft.post, sources=tuple(draft.sources),
-        citations=draft.citations, gaps=tuple(draft.gaps), mode=draft.mode, author="creation", run=piece.run, revision=revision,
-        template_id=draft.template_id, created_at=context.clock.now(),
+        brand=context.records.brand,
+        content_id=piece.id,
+        content_hash=content_hash,
+        post=draft.post,
+        sources=tuple(draft.sources),
+        citations=draft.citations,
+        gaps=tuple(draft.gaps),
+        mode=draft.mode,
+        author="creation",
+        run=piece.run,
+        revision=revision,
+        template_id=draft.template_id,
+        created_at=context.clock.now(),
     )
     await context.records.put(row)
     return row
@@ -95,8 +95,14 @@ async def draft(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piece
     brief = await load_brief(context.records, piece)
     revision = await _store(context, piece, await creation.draft(context.agent, piece, brief, used=()), revision=0)
     await move(
-        context.records, context.clock, piece, PieceState.CHECKING, content_hash=revision.content_hash, mode=revision.mode,
-        content_version=1, **projection(revision.post),
+        context.records,
+        context.clock,
+        piece,
+        PieceState.CHECKING,
+        content_hash=revision.content_hash,
+        mode=revision.mode,
+        content_version=1,
+        **projection(revision.post),
     )
     return {"content_hash": revision.content_hash, "revision": 0}
 
@@ -118,33 +124,58 @@ async def check(state: CheckOne, runtime: Runtime[GraphContext]) -> PieceGraphSt
         row = _rule_row(context, piece, revision, kind, await near_duplicates(context, piece, revision))
     else:
         row = await compliance.check(context.agent, piece, revision, kind, packs=context.profile.packs)
-    row = row.model_copy(update={"id": check_id(piece.id, state["run"], revision.content_hash, kind), "run": state["run"]})
+    row = row.model_copy(
+        update={"id": check_id(piece.id, state["run"], revision.content_hash, kind), "run": state["run"]}
+    )
     await context.records.put(row)
     return {"results": {f"{revision.content_hash}|{kind}": str(row.check_result)}}
 
 
 async def check_failed(state: CheckOne, runtime: Runtime[GraphContext], error: NodeError) -> PieceGraphState:
     """A check that broke is a question to a human, never a pass."""
-    if isinstance(error.error, LeaseLost):
+    if isinstance(error.error, PASS_THROUGH):
         raise error.error
     context, piece = await _start(runtime)
     revision = await get_revision(context.records, piece, state["content_hash"])
     kind = state["check_type"]
-    row = _rule_row(context, piece, revision, kind, [], result=CheckResult.MANUAL_REVIEW, notes=f"the check did not finish: {error.error}")
-    row = row.model_copy(update={"id": check_id(piece.id, state["run"], revision.content_hash, kind), "run": state["run"]})
+    row = _rule_row(
+        context,
+        piece,
+        revision,
+        kind,
+        [],
+        result=CheckResult.MANUAL_REVIEW,
+        notes=f"the check did not finish: {error.error}",
+    )
+    row = row.model_copy(
+        update={"id": check_id(piece.id, state["run"], revision.content_hash, kind), "run": state["run"]}
+    )
     await context.records.put(row)
     return {"results": {f"{revision.content_hash}|{kind}": str(row.check_result)}}
 
 
 def _rule_row(
-    context: GraphContext, piece: Piece, revision: Revision, kind: str, findings: list[Finding], *, result: CheckResult | None = None, notes: str = ""
+    context: GraphContext,
+    piece: Piece,
+    revision: Revision,
+    kind: str,
+    findings: list[Finding],
+    *,
+    result: CheckResult | None = None,
+    notes: str = "",
 ) -> ComplianceCheck:
     return ComplianceCheck(
-        brand=context.records.brand, content_id=piece.id, id="", check_type=kind, check_result=result or fold(findings),
-        confidence_score=1.0 if result is None else 0.0, findings=tuple(findings),
+        brand=context.records.brand,
+        content_id=piece.id,
+        id="",
+        check_type=kind,
+        check_result=result or fold(findings),
+        confidence_score=1.0 if result is None else 0.0,
+        findings=tuple(findings),
         issues_found=tuple(f"{f.rule}|{f.field}|{f.start}-{f.end}|{f.quote}" for f in findings),
         recommendations=notes or "; ".join(f.suggestion for f in findings if f.suggestion),
-        content_hash=revision.content_hash, created_at=context.clock.now(),
+        content_hash=revision.content_hash,
+        created_at=context.clock.now(),
     )
 
 
@@ -160,15 +191,24 @@ async def near_duplicates(context: GraphContext, piece: Piece, revision: Revisio
     since = context.clock.now() - DUPLICATE_WINDOW
     findings = []
     for other in near:
-        if other.row.id == piece.id or (other.row.updated_at < since and other.row.metadata.get("session_id") != piece.session_id):
+        if other.row.id == piece.id or (
+            other.row.updated_at < since and other.row.metadata.get("session_id") != piece.session_id
+        ):
             continue
         score = similarity(text, other.row.content_text)
         if score >= NEAR_DUPLICATE:
             findings.append(
                 Finding(
-                    rule="NEAR-DUPLICATE", check_type="near_duplicate", severity=Severity.CRITICAL, field="caption", start=0, end=0,
-                    quote="", suggestion=f"says nearly the same ({score:.2f}) as piece {other.row.id}: say something else",
-                    source="docs/architecture.md", jurisdiction="",
+                    rule="NEAR-DUPLICATE",
+                    check_type="near_duplicate",
+                    severity=Severity.CRITICAL,
+                    field="caption",
+                    start=0,
+                    end=0,
+                    quote="",
+                    suggestion=f"says nearly the same ({score:.2f}) as piece {other.row.id}: say something else",
+                    source="docs/architecture.md",
+                    jurisdiction="",
                 )
             )
     return findings
@@ -177,28 +217,45 @@ async def near_duplicates(context: GraphContext, piece: Piece, revision: Revisio
 async def decide(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
     """Fold the checks of the present bytes into what happens next: revise, ask, approve or reject."""
     context, piece = await _start(runtime)
-    present = {key.split("|")[1]: result for key, result in state["results"].items() if key.startswith(state["content_hash"] + "|")}
+    present = {
+        key.split("|")[1]: result
+        for key, result in state["results"].items()
+        if key.startswith(state["content_hash"] + "|")
+    }
     missing = [kind for kind in (*CHECK_TYPES, *RULE_CHECKS) if kind not in present]
     result = worst([*present.values(), *([CheckResult.MANUAL_REVIEW] if missing else [])])
     revision = await get_revision(context.records, piece, state["content_hash"])
-    if result in (CheckResult.FAILED, CheckResult.MANUAL_REVIEW) and state["revision"] < MAX_REVISIONS and revision.author == "creation":
+    if (
+        result in (CheckResult.FAILED, CheckResult.MANUAL_REVIEW)
+        and state["revision"] < MAX_REVISIONS
+        and revision.author == "creation"
+    ):
         return {"verdict": "revise", "why": str(result)}
     if result is CheckResult.FAILED:
-        return {"verdict": "reject", "why": "; ".join(sorted(kind for kind, r in present.items() if r == CheckResult.FAILED))}
+        return {
+            "verdict": "reject",
+            "why": "; ".join(sorted(kind for kind, r in present.items() if r == CheckResult.FAILED)),
+        }
     if revision.gaps:
         return {"verdict": "ask", "why": f"a brief with gaps, not yet a post: {'; '.join(revision.gaps)[:300]}"}
     if result is CheckResult.MANUAL_REVIEW:
         return {"verdict": "ask", "why": "a rule asks for a human eye"}
     if context.profile.approval == "all":
         return {"verdict": "ask", "why": "this brand approves every piece by hand"}
-    checked_by = {row.checked_by for row in await _checks(context.records, piece.id, state["content_hash"]) if row.check_type in CHECK_TYPES}
+    checked_by = {
+        row.checked_by
+        for row in await _checks(context.records, piece.id, state["content_hash"])
+        if row.check_type in CHECK_TYPES
+    }
     if checked_by <= {"rules"} and not context.profile.rules_only_ok:
         return {"verdict": "ask", "why": "only rules have read it"}
     return {"verdict": "approve", "why": "no rule fired" if result is CheckResult.PASSED else "warnings only"}
 
 
 async def _checks(records: Records, piece_id: str, content_hash: str) -> list[ComplianceCheck]:
-    return [row for row in await records.list_rows(ComplianceCheck, content_id=piece_id) if row.content_hash == content_hash]
+    return [
+        row for row in await records.list_rows(ComplianceCheck, content_id=piece_id) if row.content_hash == content_hash
+    ]
 
 
 def after_decide(state: PieceGraphState) -> str:
@@ -217,8 +274,13 @@ async def revise(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
         return {"revision": MAX_REVISIONS, "content_hash": old.content_hash}
     new = await _store(context, piece, proposed, revision=number)
     await move(
-        context.records, context.clock, piece, PieceState.CHECKING, content_hash=new.content_hash,
-        content_version=number + 1, **projection(new.post),
+        context.records,
+        context.clock,
+        piece,
+        PieceState.CHECKING,
+        content_hash=new.content_hash,
+        content_version=number + 1,
+        **projection(new.post),
     )
     return {"content_hash": new.content_hash, "revision": number}
 
@@ -234,19 +296,38 @@ async def ask(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGr
     if await context.records.find(Review, id=key) is None:
         await context.records.put(
             Review(
-                brand=context.records.brand, id=key, piece_id=piece.id, session_id=piece.session_id, content_hash=state["content_hash"],
-                platform=piece.platform, content_type=piece.content_type, result=worst([row.check_result for row in rows]),
-                findings=len(findings), severity=severities[0] if severities else None, why=state["why"], created_at=now, updated_at=now,
+                brand=context.records.brand,
+                id=key,
+                piece_id=piece.id,
+                session_id=piece.session_id,
+                content_hash=state["content_hash"],
+                platform=piece.platform,
+                content_type=piece.content_type,
+                result=worst([row.check_result for row in rows]),
+                findings=len(findings),
+                severity=severities[0] if severities else None,
+                why=state["why"],
+                created_at=now,
+                updated_at=now,
             )
         )
-    await move(context.records, context.clock, piece, PieceState.WAITING, content_hash=state["content_hash"], reason=state["why"])
+    await move(
+        context.records,
+        context.clock,
+        piece,
+        PieceState.WAITING,
+        content_hash=state["content_hash"],
+        reason=state["why"],
+    )
     await context.enqueue(advance_session_task(context.records.brand, piece.session_id, context.clock))
     return {}
 
 
 async def gate(state: PieceGraphState) -> PieceGraphState:
     """Wait for the human. Nothing else may stand here: the node runs again from its top when it is answered."""
-    answer = interrupt({"piece_id": state["piece_id"], "content_hash": state["content_hash"]}, response_schema=HumanDecision)
+    answer = interrupt(
+        {"piece_id": state["piece_id"], "content_hash": state["content_hash"]}, response_schema=HumanDecision
+    )
     return {"decision": answer.model_dump()}
 
 
@@ -259,17 +340,25 @@ async def settle(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
         await _close_review(context, piece, decision)
         if decision["decision"] != Decision.APPROVED:
             piece = await move(
-                context.records, context.clock, piece, PieceState.REJECTED, actor=decision["reviewer"],
+                context.records,
+                context.clock,
+                piece,
+                PieceState.REJECTED,
+                actor=decision["reviewer"],
                 reason=f"rejected by {decision['reviewer']}: {decision['reason'] or 'no reason given'}",
             )
-        elif decision["content_hash"] != state["content_hash"]:  # the worker never hands this over; a wrong seal must not pass
+        elif (
+            decision["content_hash"] != state["content_hash"]
+        ):  # the worker never hands this over; a wrong seal must not pass
             raise LeaseLost(f"piece {piece.id}: the decision is about other bytes")
         else:
             piece = await _approve(context, piece, revision, by=decision["reviewer"])
     elif state["verdict"] == "approve":
         piece = await _approve(context, piece, revision, by="policy")
     else:
-        piece = await move(context.records, context.clock, piece, PieceState.REJECTED, reason=f"compliance: {state['why']}")
+        piece = await move(
+            context.records, context.clock, piece, PieceState.REJECTED, reason=f"compliance: {state['why']}"
+        )
     await write_embedding(context.records, context.embedder, context.clock, piece, revision.post)
     return {}
 
@@ -280,8 +369,11 @@ async def _close_review(context: GraphContext, piece: Piece, decision: dict[str,
     await context.records.put(
         review.model_copy(
             update={
-                "decision": Decision(decision["decision"]), "reviewer": decision["reviewer"], "reason": decision["reason"],
-                "decided_at": review.decided_at or now, "updated_at": now,
+                "decision": Decision(decision["decision"]),
+                "reviewer": decision["reviewer"],
+                "reason": decision["reason"],
+                "decided_at": review.decided_at or now,
+                "updated_at": now,
             }
         )
     )
@@ -292,18 +384,37 @@ async def _approve(context: GraphContext, piece: Piece, revision: Revision, *, b
         return piece
     twin = [f for f in await near_duplicates(context, piece, revision)]
     if twin:
-        return await move(context.records, context.clock, piece, PieceState.REJECTED, actor=by, reason=f"near-duplicate: {twin[0].suggestion}")
+        return await move(
+            context.records,
+            context.clock,
+            piece,
+            PieceState.REJECTED,
+            actor=by,
+            reason=f"near-duplicate: {twin[0].suggestion}",
+        )
     row = await find_schedule(context.records, piece)
     if row is None:
         raise NotFound(f"piece {piece.id} has no place in publication_schedule {piece.cycle_key}")
-    at = await arrange(context.records, context.clock, row, zone=context.profile.zone, horizon=context.settings.late_horizon)
+    at = await arrange(
+        context.records, context.clock, row, zone=context.profile.zone, horizon=context.settings.late_horizon
+    )
     if at is None:
         return await move(
-            context.records, context.clock, piece, PieceState.MISSED, actor=by,
+            context.records,
+            context.clock,
+            piece,
+            PieceState.MISSED,
+            actor=by,
             reason=f"approved after its slot, and no free slot until {(row.scheduled_at + context.settings.late_horizon).date()}",
         )
     return await move(
-        context.records, context.clock, piece, PieceState.APPROVED, actor=by, sealed_hash=revision.content_hash, reason="",
+        context.records,
+        context.clock,
+        piece,
+        PieceState.APPROVED,
+        actor=by,
+        sealed_hash=revision.content_hash,
+        reason="",
         schedule={"scheduled_at": at, "arranged_at": at},
     )
 

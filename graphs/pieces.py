@@ -46,7 +46,16 @@ async def find_schedule(records: Records, piece: Piece) -> ScheduledPublication 
     return await records.find(ScheduledPublication, cycle_key=piece.cycle_key, id=schedule_id(piece.id))
 
 
-async def move(records: Records, clock: Clock, piece: Piece, state: PieceState, *, schedule: dict[str, Any] | None = None, actor: str = "", **changes: Any) -> Piece:
+async def move(
+    records: Records,
+    clock: Clock,
+    piece: Piece,
+    state: PieceState,
+    *,
+    schedule: dict[str, Any] | None = None,
+    actor: str = "",
+    **changes: Any,
+) -> Piece:
     """Write `piece` in `state` with `changes`, its schedule row (with `schedule` changes) and, if the state is new, an event.
 
     Raises Conflict for a state that may not follow, LeaseLost if the lease is gone.
@@ -59,14 +68,27 @@ async def move(records: Records, clock: Clock, piece: Piece, state: PieceState, 
     row = await find_schedule(records, piece)
     if row is not None:
         updated = row.model_copy(
-            update={"state": state, "status": schedule_status(state), "sealed_hash": new.sealed_hash, "updated_at": now, **(schedule or {})}
+            update={
+                "state": state,
+                "status": schedule_status(state),
+                "sealed_hash": new.sealed_hash,
+                "updated_at": now,
+                **(schedule or {}),
+            }
         )
         if updated != row.model_copy(update={"updated_at": now}):
             await records.put(updated)
     if state is not piece.state:
         await note(
-            records, clock, f"piece.{state}", session_id=piece.session_id, piece_id=piece.id, actor=actor,
-            was=str(piece.state), content_hash=new.content_hash, reason=new.reason,
+            records,
+            clock,
+            f"piece.{state}",
+            session_id=piece.session_id,
+            piece_id=piece.id,
+            actor=actor,
+            was=str(piece.state),
+            content_hash=new.content_hash,
+            reason=new.reason,
         )
     return new.model_copy(update={"row_version": new.row_version + 1})
 
@@ -102,8 +124,16 @@ async def write_embedding(records: Records, embedder: Any, clock: Clock, piece: 
         text = post_text(post)
         [vector] = await embedder.embed_documents([text])
         row = ContentEmbedding(
-            brand=records.brand, id=piece.id, content_type=piece.content_type, platform=piece.platform, content_text=text,
-            embedding=vector, embedder_id=embedder.id, metadata={"content_hash": piece.content_hash, "session_id": piece.session_id},
-            compliance_status=embedding_status(piece.state), created_at=old.created_at if old else now, updated_at=now,
+            brand=records.brand,
+            id=piece.id,
+            content_type=piece.content_type,
+            platform=piece.platform,
+            content_text=text,
+            embedding=vector,
+            embedder_id=embedder.id,
+            metadata={"content_hash": piece.content_hash, "session_id": piece.session_id},
+            compliance_status=embedding_status(piece.state),
+            created_at=old.created_at if old else now,
+            updated_at=now,
         )
     await records.put(row)

@@ -91,13 +91,16 @@ def resolve(day: date, at: time, zone: str) -> tuple[datetime, str]:
     return instant, "ok"
 
 
-def week_slots(profile: BrandProfile, cycle_key: str, *, platforms: Iterable[str] = (), types: Iterable[str] = ()) -> list[Slot]:
+def week_slots(
+    profile: BrandProfile, cycle_key: str, *, platforms: Iterable[str] = (), types: Iterable[str] = ()
+) -> list[Slot]:
     """Every slot of the brand's grid in that week, by time; only of the named platforms and content types if any are named."""
     wanted_platforms, wanted_types = set(platforms), set(types)
     cells = [
         cell
         for cell in profile.grid
-        if (not wanted_platforms or cell.platform in wanted_platforms) and (not wanted_types or cell.content_type in wanted_types)
+        if (not wanted_platforms or cell.platform in wanted_platforms)
+        and (not wanted_types or cell.content_type in wanted_types)
     ]
     first = monday(cycle_key)
     seen: Counter[tuple[int, str, str]] = Counter()

@@ -71,6 +71,8 @@ class Review(Row):
     decision: Decision = Decision.PENDING
     reviewer: Text = ""
     reason: Text = ""
+    edited_to: Text = ""
+    """Of an edit: the content hash that took this one's place."""
     decided_at: Instant | None = None
     created_at: Instant
     updated_at: Instant

@@ -59,5 +59,28 @@ class ShortTermNote(_Plain):
     agent_type: str
     memory_key: str
     memory_content: str
+    relevance_score: float = 0.5
+    context_data: dict[str, str] = {}
     expires_at: datetime
     created_at: datetime
+    updated_at: datetime
+
+
+class GenerationRow(_Plain):
+    """The seed's `generation_queue` row, made from a piece and its task; stored nowhere."""
+
+    id: str
+    """The piece's id: the seed's counter would name a row that does not exist."""
+    content_type: str
+    platform: str
+    prompt_data: dict[str, Any]
+    priority: int
+    status: str
+    """pending, processing, completed or failed."""
+    attempts: int
+    max_attempts: int
+    error_message: str | None = None
+    result_data: dict[str, Any] | None = None
+    created_at: datetime
+    updated_at: datetime
+    processed_at: datetime | None = None

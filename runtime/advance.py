@@ -1,0 +1,403 @@
+"""Advancing a thread: "look again" under its lease, and do what Records say.
+
+The task carries no decision. Claim the thread, re-read the row (a terminal thread is never advanced again), then start it,
+continue it, or answer its pending interrupt with what is recorded; with no answer in Records, stop without resuming.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from config.errors import LeaseLost, NotFound, OverBudget
+from config.vocabulary import TERMINAL_PIECE, TERMINAL_SESSION, UNSETTLED, Decision, PieceState, SessionStatus
+from graphs.context import CancelRequested, advance_session_task
+from graphs.ids import review_id
+from graphs.pieces import find_schedule, get_revision, move, projection, write_embedding
+from graphs.sessions import count_pieces, session_piece_ids
+from memory.lease import LeaseGuard
+from memory.records.protocol import Records
+from memory.rows.checks import Review
+from memory.rows.content import Piece, Revision
+from memory.rows.sessions import Session
+from runtime.compose import Runtime
+from runtime.guard import TaskGuard
+from runtime.publish_due import subject_of
+
+if TYPE_CHECKING:
+    from langgraph.pregel import Pregel
+
+log = structlog.get_logger(__name__)
+RECURSION_LIMIT = 60
+MAX_CONCURRENCY = 8
+PARK = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Done:
+    """The task is finished; it is forgotten, or looked at again if somebody asked meanwhile."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """Give the task back, uncounted, for `after` from now."""
+
+    after: timedelta
+    why: str
+
+
+Outcome = Done | Later
+
+
+async def find_decision(records: Records, piece: Piece) -> Review | None:
+    """The human decision recorded on the piece's present bytes, if there is one."""
+    once = await records.find_once("decision", f"{piece.id}|{piece.content_hash}", Review)
+    return once.row if once else None
+
+
+async def advance_piece(runtime: Runtime, brand: str, piece_id: str, guard: LeaseGuard) -> Outcome:
+    """Move one piece on as far as it goes now."""
+    records = runtime.records.for_brand(brand, lease=guard)
+    piece = await records.find(Piece, id=piece_id)
+    if piece is None or piece.state in TERMINAL_PIECE or piece.dead_letter:
+        return Done()
+    context = runtime.graph_context(brand, guard=guard, session_id=piece.session_id, piece_id=piece_id)
+    try:
+        await context.enter()
+        if piece.state is PieceState.WAITING:
+            decision = await find_decision(records, piece)
+            if decision is None:
+                return Done()
+            if decision.decision is Decision.EDITED:  # the editor died between deciding and applying
+                piece = await apply_edit(
+                    runtime, records, piece, await get_revision(records, piece, decision.edited_to)
+                )
+        if piece.state not in UNSETTLED and piece.state is not PieceState.WAITING:
+            return Done()
+        initial = {
+            "piece_id": piece.id,
+            "run": piece.run,
+            "start_at": "checks" if piece.run > 1 and piece.content_hash else "draft",
+            "content_hash": piece.content_hash if piece.run > 1 else "",
+            "revision": 0,
+        }
+        outcome = await _run(
+            runtime,
+            "piece",
+            brand,
+            piece.thread_id,
+            initial,
+            context,
+            guard,
+            lambda _: _piece_answer(records, piece_id),
+        )
+    except CancelRequested:
+        await cancel_piece(runtime, brand, piece_id, guard)
+        return Done()
+    except OverBudget as error:
+        if error.blocked_by_reservations:
+            return Later(timedelta(seconds=15), "money is reserved by calls under way")
+        piece = await records.get(Piece, id=piece_id)
+        await move(
+            records,
+            runtime.clock,
+            piece,
+            PieceState.FAILED,
+            reason=f"over budget: {error}; go on with `session resume {piece.session_id} --add-usd AMOUNT`",
+        )
+        await runtime.queue.enqueue(advance_session_task(brand, piece.session_id, runtime.clock))
+        return Done()
+    if isinstance(outcome, Later):
+        return outcome
+    piece = await records.get(Piece, id=piece_id)
+    if outcome == "ended" and piece.state in UNSETTLED:
+        await move(
+            records,
+            runtime.clock,
+            piece,
+            PieceState.FAILED,
+            reason="its graph ended without an outcome: see the log, then `session resume`",
+        )
+    if piece.state is not PieceState.WAITING:
+        await runtime.checkpoints.prune(brand, piece.thread_id)
+        await runtime.queue.enqueue(advance_session_task(brand, piece.session_id, runtime.clock))
+    return Done()
+
+
+async def _piece_answer(records: Records, piece_id: str) -> dict[str, Any] | None:
+    piece = await records.get(Piece, id=piece_id)
+    decision = await find_decision(records, piece)
+    if decision is None or decision.decision is Decision.EDITED:
+        return None
+    return {
+        "decision": str(decision.decision),
+        "content_hash": decision.content_hash,
+        "reviewer": decision.reviewer,
+        "reason": decision.reason,
+    }
+
+
+async def apply_edit(runtime: Runtime, records: Records, piece: Piece, revision: Revision) -> Piece:
+    """Start the piece's next run at the checks, with the edited bytes. The caller holds the piece's lease."""
+    review = await records.find(Review, id=review_id(piece.id, piece.content_hash))
+    if review is not None and review.decision is Decision.PENDING:
+        now = runtime.clock.now()
+        await records.put(
+            review.model_copy(
+                update={
+                    "decision": Decision.EDITED,
+                    "reviewer": revision.author,
+                    "edited_to": revision.content_hash,
+                    "decided_at": now,
+                    "updated_at": now,
+                }
+            )
+        )
+    old_thread = piece.thread_id
+    piece = await move(
+        records,
+        runtime.clock,
+        piece,
+        PieceState.CHECKING,
+        actor=revision.author,
+        run=piece.run + 1,
+        content_hash=revision.content_hash,
+        content_version=piece.content_version + 1,
+        sealed_hash="",
+        reason="",
+        attempts=0,
+        dead_letter="",
+        retry_at=None,
+        **projection(revision.post),
+    )
+    await runtime.checkpoints.prune(piece.brand, old_thread)
+    return piece
+
+
+async def cancel_piece(runtime: Runtime, brand: str, piece_id: str, guard: LeaseGuard, *, by: str = "operator") -> None:
+    """Bring a piece that is not going out to `cancelled`; its open review is closed. Raises AlreadyPublished if it is going out."""
+    records = runtime.records.for_brand(brand, lease=guard)
+    piece = await records.get(Piece, id=piece_id)
+    if piece.state in TERMINAL_PIECE:
+        return
+    schedule = await find_schedule(records, piece)
+    if piece.sealed_hash and schedule is not None:
+        await runtime.ledger(brand).cancel(subject_of(runtime, piece, schedule), by=by)
+    review = None
+    if piece.content_hash:
+        review = await records.find(Review, id=review_id(piece.id, piece.content_hash))
+    if review is not None and review.decision is Decision.PENDING:
+        now = runtime.clock.now()
+        await records.put(
+            review.model_copy(update={"decision": Decision.CANCELLED, "decided_at": now, "updated_at": now})
+        )
+    piece = await move(records, runtime.clock, piece, PieceState.CANCELLED, actor=by, reason=f"cancelled by {by}")
+    if piece.content_hash:
+        await write_embedding(
+            records, runtime.embedder, runtime.clock, piece, (await get_revision(records, piece)).post
+        )
+    await runtime.checkpoints.prune(brand, piece.thread_id)
+    await runtime.queue.enqueue(advance_session_task(brand, piece.session_id, runtime.clock))
+
+
+async def advance_session(runtime: Runtime, brand: str, session_id: str, guard: LeaseGuard) -> Outcome:
+    """Move one session on as far as it goes now, and write its row from what its pieces are."""
+    records = runtime.records.for_brand(brand, lease=guard)
+    session = await records.find(Session, id=session_id)
+    if session is None or session.status in TERMINAL_SESSION or session.dead_letter:
+        return Done()
+    ids = session_piece_ids(session)
+
+    async def answer(state: dict[str, Any]) -> dict[str, Any] | None:
+        counts = await count_pieces(records, state["pieces"])
+        return None if any(counts[str(state)] for state in UNSETTLED) else {"settled": True}
+
+    if not session.outcome:
+        context = runtime.graph_context(brand, guard=guard, session_id=session_id)
+        try:
+            await runtime.ensure_brand(brand)
+            outcome = await _run(
+                runtime, "cycle", brand, session_id, {"session_id": session_id}, context, guard, answer
+            )
+        except CancelRequested:
+            return await _cancel_session(runtime, records, session, ids, guard)
+        except OverBudget as error:
+            if error.blocked_by_reservations:
+                return Later(timedelta(seconds=15), "money is reserved by calls under way")
+            await _close(
+                runtime,
+                records,
+                session,
+                SessionStatus.FAILED,
+                f"over budget: {error}; go on with `session resume {session.id} --add-usd AMOUNT`",
+            )
+            return Done()
+        if isinstance(outcome, Later):
+            return outcome
+        if outcome == "waiting":
+            return Done()
+        state = await _state(runtime, "cycle", brand, session_id)
+        if not state.get("outcome"):
+            await _close(
+                runtime,
+                records,
+                session,
+                SessionStatus.FAILED,
+                "its graph ended without an outcome: see the log, then `session resume`",
+            )
+            return Done()
+        session = await records.get(Session, id=session_id)
+        session = session.model_copy(update={"outcome": state["outcome"]})
+    else:
+        context = runtime.graph_context(brand, guard=guard, session_id=session_id)
+        try:
+            await context.enter()
+        except CancelRequested:
+            return await _cancel_session(runtime, records, session, ids, guard)
+    counts = await count_pieces(records, session.outcome["pieces"])
+    waiting = counts[str(PieceState.WAITING)]
+    if any(counts[str(state)] for state in UNSETTLED):  # a resumed or edited piece is under way again
+        status, reason = SessionStatus.RUNNING, ""
+    elif waiting:
+        status, reason = SessionStatus.WAITING, f"{waiting} pieces wait for a human: `review list`"
+    else:
+        status, reason = SessionStatus.DONE, ""
+    await _close(runtime, records, session, status, reason)
+    if status is SessionStatus.DONE:
+        await runtime.checkpoints.prune(brand, session_id)
+    return Done()
+
+
+async def _close(runtime: Runtime, records: Records, session: Session, status: SessionStatus, reason: str) -> None:
+    from agents.spending import session_spent
+
+    now = runtime.clock.now()
+    spent = await session_spent(records, session)
+    finished = status in TERMINAL_SESSION
+    update = {"status": status, "reason": reason, "tokens": spent.tokens, "cost_usd": spent.cost_usd}
+    if session.model_copy(update=update) == await records.find(Session, id=session.id):
+        return
+    await records.put(
+        session.model_copy(update={**update, "updated_at": now, "finished_at": now if finished else None})
+    )
+    from graphs.context import note
+
+    await note(records, runtime.clock, f"session.{status}", session_id=session.id, reason=reason)
+
+
+async def _cancel_session(
+    runtime: Runtime, records: Records, session: Session, ids: list[str], guard: LeaseGuard
+) -> Outcome:
+    pieces = await records.find_many(Piece, [{"id": id} for id in ids])
+    live = [
+        p
+        for p in pieces
+        if p.state not in TERMINAL_PIECE
+        and p.state not in (PieceState.APPROVED, PieceState.PUBLISHING, PieceState.UNKNOWN)
+    ]
+    if live:
+        from graphs.context import advance_piece_task
+
+        await runtime.queue.enqueue(*(advance_piece_task(records.brand, piece.id, runtime.clock) for piece in live))
+        return Later(timedelta(seconds=1), "its pieces are being cancelled")
+    await _close(
+        runtime,
+        records,
+        session,
+        SessionStatus.CANCELLED,
+        "cancelled by a human; approved pieces stay until they are cancelled themselves",
+    )
+    await runtime.checkpoints.prune(records.brand, session.id)
+    return Done()
+
+
+async def _state(runtime: Runtime, graph: str, brand: str, thread_id: str) -> dict[str, Any]:
+    reader = runtime.graphs[graph].copy(update={"checkpointer": runtime.checkpoints.reader(brand)})
+    return (await reader.aget_state({"configurable": {"thread_id": thread_id}})).values
+
+
+async def _run(
+    runtime: Runtime,
+    name: str,
+    brand: str,
+    thread_id: str,
+    initial: dict[str, Any],
+    context: Any,
+    guard: LeaseGuard,
+    answer: Any,
+) -> str | Later:
+    """Run the thread until it ends ("ended") or waits with no answer in Records ("waiting"); Later if it is not ours to run."""
+    from langgraph.types import Command
+
+    running = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+
+    def lost() -> None:
+        if running is not None:
+            loop.call_soon_threadsafe(running.cancel)
+
+    if isinstance(guard, TaskGuard):
+        guard.on_lost(lost)
+    progress = (lambda: _progressed(runtime, guard)) if isinstance(guard, TaskGuard) else None
+    saver = await runtime.checkpoints.claim(brand, thread_id, guard, on_lost=lost, on_progress=progress)
+    graph: Pregel[Any, Any, Any, Any] = runtime.graphs[name].copy(update={"checkpointer": saver})
+    version = _version(name)
+    config: Any = {
+        "configurable": {"thread_id": thread_id},
+        "metadata": {"graph": name, "graph_version": version},
+        "recursion_limit": RECURSION_LIMIT,
+        "max_concurrency": MAX_CONCURRENCY,
+    }
+    feed: Any = initial
+    while True:
+        snapshot = await graph.aget_state({"configurable": {"thread_id": thread_id}})
+        if snapshot.created_at is not None:
+            found = int((snapshot.metadata or {}).get("graph_version", version))
+            if found > version:
+                return Later(
+                    PARK,
+                    f"thread {thread_id} was written by a newer graph ({found} > {version}): a newer worker must take it",
+                )
+            if found < version:
+                raise NotFound(
+                    f"thread {thread_id} needs graph {name} version {found}, which is gone: `session resume --from-draft`"
+                )
+            feed = None
+            if snapshot.interrupts:
+                reply = await answer(snapshot.values)
+                if reply is None:
+                    return "waiting"
+                feed = Command(resume={pending.id: reply for pending in snapshot.interrupts})
+            elif not snapshot.next and not snapshot.tasks:
+                return "ended"
+        await graph.ainvoke(feed, config, context=context, durability="sync")
+        feed = None
+
+
+def _version(name: str) -> int:
+    from graphs import cycle, piece
+
+    return {"cycle": cycle.VERSION, "piece": piece.VERSION}[name]
+
+
+_background: set[asyncio.Task[None]] = set()
+
+
+def _progressed(runtime: Runtime, guard: TaskGuard) -> None:
+    """A new checkpoint: the task is not what kills workers, so its deaths count from here."""
+    if not guard.lease.task.deaths and not guard.lease.task.solo_deaths:
+        return
+
+    async def reset() -> None:
+        try:
+            await runtime.queue.progressed(guard.lease)
+        except LeaseLost:
+            log.info("lease.lost", task_id=guard.lease.task.id)
+
+    task = asyncio.get_running_loop().create_task(reset())
+    _background.add(task)
+    task.add_done_callback(_background.discard)

@@ -1,0 +1,255 @@
+"""Publishing: a plain function over the ledger, run by the worker under the piece's lease. No graph, so that one thing has one
+durable state.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from config.errors import NotFound
+from config.vocabulary import PieceState
+from graphs.arrange import take_slot
+from graphs.pieces import find_schedule, get_revision, move, write_embedding
+from graphs.week import same_time_next_week
+from memory.lease import LeaseGuard
+from memory.queue.protocol import PUBLICATION_QUEUE, Task
+from memory.records.protocol import Records
+from memory.rows.brand import Brand, Control
+from memory.rows.content import Piece
+from memory.rows.publication import ScheduledPublication
+from runtime.compose import Runtime
+from tools.publish.ledger import Publication, Status, Subject, pub_key
+from tools.publish.protocol import Parcel
+
+SEND_LATE = timedelta(minutes=30)
+"""A publication up to this late is sent."""
+MOVE_LATE = timedelta(hours=6)
+"""Up to this late it takes the next free slot; later it is missed and reported."""
+PAUSE = "pause"
+"""Name of the control that stops publishing for a brand; `pause:PLATFORM` for one platform."""
+
+STATE_OF = {
+    Status.APPROVED: PieceState.APPROVED,
+    Status.PREPARING: PieceState.APPROVED,
+    Status.NOT_SENT: PieceState.APPROVED,
+    Status.PUBLISHING: PieceState.PUBLISHING,
+    Status.PUBLISHED: PieceState.PUBLISHED,
+    Status.REJECTED: PieceState.FAILED,
+    Status.UNKNOWN: PieceState.UNKNOWN,
+    Status.NEEDS_HUMAN: PieceState.UNKNOWN,
+    Status.CANCELLED: PieceState.CANCELLED,
+}
+"""The piece's state for what the ledger's fold says."""
+
+
+def publish_task(row: ScheduledPublication) -> Task:
+    """ "This is due at its slot's instant." The same id every time."""
+    key = pub_key(row.brand, row.platform, row.account, row.content_id)
+    return Task(
+        id=f"publish:{key}",
+        kind="publish",
+        queue=PUBLICATION_QUEUE,
+        brand=row.brand,
+        run_at=row.scheduled_at,
+        priority=row.priority,
+        payload={"piece_id": row.content_id},
+    )
+
+
+def reconcile_task(row: ScheduledPublication, *, run_at: datetime) -> Task:
+    """ "A permit is open or its time is over: find out what became of it." """
+    key = pub_key(row.brand, row.platform, row.account, row.content_id)
+    return Task(
+        id=f"reconcile:{key}",
+        kind="reconcile_publication",
+        queue=PUBLICATION_QUEUE,
+        brand=row.brand,
+        run_at=run_at,
+        priority=8,
+        payload={"piece_id": row.content_id},
+    )
+
+
+def subject_of(runtime: Runtime, piece: Piece, row: ScheduledPublication, *, parts: int = 1) -> Subject:
+    """The piece's publication, as the ledger's human verbs name it."""
+    return Subject(
+        pub_key(piece.brand, piece.platform, row.account, piece.id), piece.id, piece.platform, row.account, parts
+    )
+
+
+async def paused(records: Records, platform: str) -> str:
+    """Why publishing is paused for this brand or platform; '' if it is not."""
+    for name in (PAUSE, f"{PAUSE}:{platform}"):
+        flag = await records.find(Control, name=name)
+        if flag is not None and flag.value == "on":
+            return f"publishing is paused by {flag.by or 'somebody'}{': ' + flag.reason if flag.reason else ''}: `publish resume`"
+    return ""
+
+
+async def open_parcel(runtime: Runtime, records: Records, piece: Piece, row: ScheduledPublication) -> Parcel:
+    """The sealed revision, exactly. Raises NotFound without a seal or its bytes."""
+    if not piece.sealed_hash:
+        raise NotFound(f"piece {piece.id} has no seal: it was never approved")
+    revision = await get_revision(records, piece, piece.sealed_hash)
+    brand = await records.get(Brand, realm="all", name=piece.brand)
+    return Parcel(
+        brand=piece.brand,
+        pub_key=pub_key(piece.brand, piece.platform, row.account, piece.id),
+        piece_id=piece.id,
+        account=row.account,
+        post=revision.post,
+        content_hash=piece.sealed_hash,
+        scheduled_at=row.scheduled_at,
+        title=piece.title,
+        zone=brand.zone,
+        cycle_key=piece.cycle_key,
+        cycle_day=piece.cycle_day,
+        sources=revision.sources,
+    )
+
+
+async def publish_piece(runtime: Runtime, brand: str, piece_id: str, guard: LeaseGuard) -> datetime | None:
+    """Send the piece if it is due, sealed and not paused; the instant to look again, None when there is nothing left to do here.
+
+    `guard` holds the piece's lease. Lateness counts from the arranged instant, and only while no permit exists.
+    """
+    records = runtime.records.for_brand(brand, lease=guard)
+    piece = await records.find(Piece, id=piece_id)
+    row = await find_schedule(records, piece) if piece else None
+    if piece is None or row is None or piece.state not in (PieceState.APPROVED, PieceState.PUBLISHING):
+        return None
+    publisher = runtime.publisher(piece.platform)
+    ledger = runtime.ledger(brand)
+    parcel = await open_parcel(runtime, records, piece, row)
+    before = await ledger.read(parcel.pub_key, publisher.parts(parcel.post))
+    if not before.sendable:
+        await write_state(runtime, records, piece, row, before)
+        return None
+    if why := await paused(records, piece.platform):
+        await records.put(
+            row.model_copy(
+                update={"result_data": {**row.result_data, "waiting_for": why}, "updated_at": runtime.clock.now()}
+            )
+        )
+        return runtime.clock.now() + timedelta(minutes=5)
+    now = runtime.clock.now()
+    if now < row.scheduled_at and not publisher.ready_ahead:
+        return row.scheduled_at
+    if before.attempt == 0 and not publisher.ready_ahead:
+        again = await _late(runtime, records, piece, row, now)
+        if again is not False:
+            return again
+    piece = await move(records, runtime.clock, piece, PieceState.PUBLISHING)
+    row = await find_schedule(records, piece) or row
+
+    async def still_allowed() -> str:
+        fresh = await records.get(Piece, id=piece_id)
+        if fresh.sealed_hash != parcel.content_hash:
+            return "the seal is void: the approved bytes changed"
+        return await paused(records, fresh.platform)
+
+    after = await ledger.publish(parcel, publisher, guard=guard, still_allowed=still_allowed)
+    await write_state(runtime, records, piece, row, after)
+    if after.status in (Status.NOT_SENT, Status.PREPARING):
+        return runtime.clock.now() + timedelta(minutes=1)
+    if (
+        after.status in (Status.PUBLISHING, Status.UNKNOWN)
+        and after.permit is not None
+        and after.permit.deadline is not None
+    ):
+        await runtime.queue.enqueue(reconcile_task(row, run_at=after.permit.deadline + timedelta(seconds=1)))
+    return None
+
+
+async def _late(
+    runtime: Runtime, records: Records, piece: Piece, row: ScheduledPublication, now: datetime
+) -> datetime | None | bool:
+    """What lateness demands: False to send now, an instant to send then, None when it is missed."""
+    late = now - (row.arranged_at or row.scheduled_at)
+    if late <= SEND_LATE:
+        return False
+    if late <= MOVE_LATE:
+        zone = runtime.profile(piece.brand).zone
+        for at in [now + timedelta(minutes=15 * n) for n in range(1, 24)] + [
+            same_time_next_week(row.scheduled_at, zone)
+        ]:
+            at = at.replace(second=0, microsecond=0)
+            if await take_slot(records, row, at):
+                await move(
+                    records, runtime.clock, piece, PieceState.APPROVED, schedule={"scheduled_at": at, "arranged_at": at}
+                )
+                return at
+    await move(
+        records,
+        runtime.clock,
+        piece,
+        PieceState.MISSED,
+        reason=f"due {row.scheduled_at:%Y-%m-%d %H:%M} UTC, found {late} late: nothing was sent",
+    )
+    return None
+
+
+async def write_state(
+    runtime: Runtime, records: Records, piece: Piece, row: ScheduledPublication, publication: Publication
+) -> Piece:
+    """Write what the ledger says into the piece and its schedule row."""
+    state = STATE_OF[publication.status]
+    data = {
+        "phase": str(publication.status),
+        "attempt": str(publication.attempt),
+        "pub_key": publication.pub_key,
+        **({"external_id": publication.external_id, "url": publication.url} if publication.external_id else {}),
+        **({"error": publication.reason, "code": publication.code} if publication.reason else {}),
+    }
+    changes: dict[str, object] = {"reason": publication.reason}
+    if state is PieceState.PUBLISHED:
+        changes = {"reason": "", "published_at": piece.published_at or runtime.clock.now()}
+    elif publication.status is Status.NEEDS_HUMAN:
+        changes = {"reason": f"it may be out: look at the account, then `publish resolve {publication.pub_key[:12]}`"}
+    elif state is PieceState.UNKNOWN:
+        changes = {"reason": "sent, but the answer never came: reading back before anything else"}
+    piece = await move(records, runtime.clock, piece, state, schedule={"result_data": data}, **changes)
+    if state in (PieceState.PUBLISHED, PieceState.FAILED, PieceState.CANCELLED):
+        await write_embedding(
+            records,
+            runtime.embedder,
+            runtime.clock,
+            piece,
+            (await get_revision(records, piece, piece.sealed_hash)).post,
+        )
+    return piece
+
+
+async def reconcile_publication(runtime: Runtime, brand: str, piece_id: str, guard: LeaseGuard) -> datetime | None:
+    """Find out what became of an open permit, by reading back; the instant to look again, None when nothing is left to do."""
+    records = runtime.records.for_brand(brand, lease=guard)
+    piece = await records.find(Piece, id=piece_id)
+    row = await find_schedule(records, piece) if piece else None
+    if piece is None or row is None or not piece.sealed_hash:
+        return None
+    publisher = runtime.publisher(piece.platform)
+    ledger = runtime.ledger(brand)
+    parcel = await open_parcel(runtime, records, piece, row)
+    publication = await ledger.read(parcel.pub_key, publisher.parts(parcel.post))
+    if publication.unresolved:
+        publication = await ledger.resolve_by_readback(parcel, publisher)
+    if piece.state in (PieceState.APPROVED, PieceState.PUBLISHING, PieceState.UNKNOWN):
+        await write_state(runtime, records, piece, row, publication)
+    if publication.status is Status.UNKNOWN:
+        return runtime.clock.now() + timedelta(seconds=30)
+    if (
+        publication.status is Status.PUBLISHING
+        and publication.permit is not None
+        and publication.permit.deadline is not None
+    ):
+        if not publication.sendable:
+            return max(publication.permit.deadline, runtime.clock.now()) + timedelta(seconds=1)
+    if publication.sendable:
+        await runtime.queue.enqueue(publish_task(row))
+    return None
+
+
+async def due_rows(records: Records, *, until: datetime) -> list[ScheduledPublication]:
+    """Approved publications whose slot is at or before `until`, earliest first."""
+    rows = await records.find_by(ScheduledPublication, state=PieceState.APPROVED)
+    return sorted((row for row in rows if row.scheduled_at <= until), key=lambda row: (row.scheduled_at, row.id))
