@@ -1,9 +1,9 @@
-"""The tables of records.db and ledger.db, as they came to be. Append only: a migration that was released is never edited.
+"""The tables of records.db and ledger.db, as they came to be. Append only: a released migration is never edited.
 
-Every `*_at` column, `deadline` and `expires_after` are milliseconds since 1970, UTC. Columns of type TEXT that hold lists,
-maps or nested objects hold JSON. Tables that are searched by vector or words have a `number`, because VACUUM (and so a
-backup) renumbers rowids that nobody declared. Every index but the one that sweeping reads begins with the brand: every read
-names one.
+Every `*_at` column, `deadline` and `expires_after` are milliseconds since 1970, UTC. Columns of type TEXT that hold
+lists, maps or nested objects hold JSON. Tables that are searched by vector or words have a `number`, because VACUUM
+(and so a backup) renumbers rowids that nobody declared. Every index but the one that sweeping reads begins with the brand:
+every read names one.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ def has_fts5(connection: sqlite3.Connection) -> bool:
 def match_text_search(connection: sqlite3.Connection) -> bool:
     """Make the text indexes fit this build of SQLite; whether text can be searched. Harmless when nothing has changed.
 
-    Without FTS5 the triggers that keep an index would fail every write, so they go; a build that has it makes them anew.
+    Without FTS5 the triggers that keep an index would fail every write, so they go; a build that has it rebuilds them.
     """
     able = has_fts5(connection)
     for table, texts in _TEXT_SEARCH:

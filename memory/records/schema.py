@@ -149,7 +149,7 @@ def encode_value(col: Column, value: Any) -> Any:
 def encode_row(row: Row) -> dict[str, Any]:
     """The stored value of every column, in order: text, integers, floats, bytes, None.
 
-    Raises BadInput, naming the column, for what no engine can store: NaN, infinity, integers over 64 bits, broken Unicode.
+    Raises BadInput, naming the column, for what no engine can store: NaN, infinity, big integers, bad Unicode.
     """
     cols = columns(type(row))
     nested = {col.name for col in cols if col.kind is Kind.JSON}
@@ -159,7 +159,7 @@ def encode_row(row: Row) -> dict[str, Any]:
         raise BadInput(
             f"{row.table} {row.key_values()!r}: a column cannot be written as JSON ({_first_line(error)})"
         ) from None
-    stored = {}
+    stored: dict[str, Any] = {}
     for col in cols:
         value = getattr(row, col.name)
         try:
@@ -228,7 +228,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def full_key(row_type: type[Row], brand: str, key: Mapping[str, Any]) -> dict[str, Any]:
-    """The stored values of a full primary key, `brand` filled in. Raises ValueError when a column is missing or unknown."""
+    """The stored values of a full primary key, `brand` filled in. Raises ValueError for a missing or unknown column."""
     given = {"brand": brand, **key} if "brand" in row_type.key.columns else dict(key)
     if set(given) != set(row_type.key.columns):
         raise ValueError(
@@ -251,7 +251,8 @@ def partition_prefix(row_type: type[Row], brand: str, partition: Mapping[str, An
     prefix = key.columns[: len(given)]
     if len(given) < len(key.partition) or set(given) != set(prefix):
         raise ValueError(
-            f"{row_type.table} is listed by {', '.join(key.columns)} from the left; given: {', '.join(partition) or 'nothing'}"
+            f"{row_type.table} is listed by {', '.join(key.columns)} from the left;"
+            f" given: {', '.join(partition) or 'nothing'}"
         )
     return {name: encode_value(column(row_type, name), given[name]) for name in prefix}
 
@@ -268,7 +269,10 @@ def cluster_position(row_type: type[Row], prefix: Mapping[str, Any], after: Mapp
 
 
 def index_filter(row_type: type[Row], equals: Mapping[str, Any]) -> dict[str, Any]:
-    """The stored values to filter by. Raises Unsupported for a column that is neither indexed nor part of the key, and for None."""
+    """The stored values to filter by.
+
+    Raises Unsupported for a column that is neither indexed nor part of the key, and for None.
+    """
     allowed = (*row_type.indexes, *(name for name in row_type.key.columns if name not in row_type.indexes))
     for name, value in equals.items():
         if name not in allowed:

@@ -15,10 +15,11 @@ from config.errors import Conflict, NotFound, SettingsError, Unsupported
 from config.ids import parse_slug
 from memory.lease import LeaseGuard, Unleased
 from memory.records import schema
+from memory.records.all_brands import AllBrands
 from memory.records.migrations import LEDGER_ID, LEDGER_MIGRATIONS, RECORDS_ID, RECORDS_MIGRATIONS, match_text_search
 from memory.records.protocol import ALL_BRANDS, Capability, Once, Records, RecordsStore, Scored
 from memory.records.vectors import Matrices
-from memory.rows import ROW_TYPES, Brand, LedgerStep
+from memory.rows import ROW_TYPES, LedgerStep
 from memory.rows.row import Row
 from memory.sqlite_file import SqliteFile, open_sqlite_file
 
@@ -71,7 +72,7 @@ class SqliteRecordsStore:
         return SqliteRecords(self, parse_slug(brand, what="brand"), lease or Unleased())
 
     def all_brands(self) -> Records:
-        return _AllBrands(self, ALL_BRANDS, Unleased())
+        return AllBrands(SqliteRecords(self, ALL_BRANDS, Unleased()))
 
     async def sweep(self, *, limit: int = 1000) -> int:
         schema.check_limit(limit)
@@ -96,7 +97,8 @@ class SqliteRecordsStore:
 
 def _sweep(db: sqlite3.Connection, row_type: type[Row], now: int, limit: int) -> int:
     return db.execute(
-        f'DELETE FROM "{row_type.table}" WHERE number IN (SELECT number FROM "{row_type.table}" WHERE expires_at <= ? LIMIT ?)',
+        f'DELETE FROM "{row_type.table}"'
+        f' WHERE number IN (SELECT number FROM "{row_type.table}" WHERE expires_at <= ? LIMIT ?)',
         (now, limit),
     ).rowcount
 
@@ -124,9 +126,8 @@ class SqliteRecords:
     async def get(self, row_type: type[R], **key: Any) -> R:
         row = await self.find(row_type, **key)
         if row is None:
-            raise NotFound(
-                f"{row_type.table}: brand {self._brand!r} has no row with {', '.join(f'{k}={v!r}' for k, v in key.items())}"
-            )
+            named = ", ".join(f"{name}={value!r}" for name, value in key.items())
+            raise NotFound(f"{row_type.table}: brand {self._brand!r} has no row with {named}")
         return row
 
     async def find(self, row_type: type[R], **key: Any) -> R | None:
@@ -174,7 +175,7 @@ class SqliteRecords:
 
     async def find_by(self, row_type: type[R], *, limit: int | None = None, **equals: Any) -> list[R]:
         schema.check_limit(limit)
-        filters = schema.index_filter(row_type, {"brand": self._brand, **equals} if not equals else equals)
+        filters = schema.index_filter(row_type, equals or {"brand": self._brand})
         where, bound = self._readable(row_type)
         conditions = " AND ".join([where, *(f'"{name}" = ?' for name in filters)])
         return await self._select(
@@ -184,9 +185,7 @@ class SqliteRecords:
     async def put(self, *rows: Row) -> None:
         for row in rows:
             if row.brand != self._brand:
-                raise Conflict(
-                    f"{row.table} {row.key_values()!r} belongs to brand {row.brand!r}: write it through that brand's records"
-                )
+                raise _others_row(row)
         stored = [
             (type(row), schema.encode_row(row.model_copy(update={"row_version": row.row_version + 1}))) for row in rows
         ]
@@ -276,7 +275,8 @@ class SqliteRecords:
         conditions = " AND ".join([where, *(f't."{name}" = ?' for name in filters)])
         index = f"{row_type.table}_text"
         statement = (
-            f'SELECT bm25({index}), {_columns(row_type, "t")} FROM {index} JOIN "{row_type.table}" AS t ON t.number = {index}.rowid'
+            f"SELECT bm25({index}), {_columns(row_type, 't')}"
+            f' FROM {index} JOIN "{row_type.table}" AS t ON t.number = {index}.rowid'
             f" WHERE {index} MATCH ? AND {conditions} ORDER BY bm25({index}), t.number LIMIT ?"
         )
         quoted = " OR ".join(f'"{word}"' for word in words)  # quoted, no word is an operator
@@ -290,9 +290,7 @@ class SqliteRecords:
 
     async def create_once(self, kind: str, key: str, row: R, *, token: str) -> Once[R]:
         if row.brand != self._brand:
-            raise Conflict(
-                f"{row.table} {row.key_values()!r} belongs to brand {row.brand!r}: decide it through that brand's records"
-            )
+            raise _others_row(row)
         document = schema.encode_document(row)
         name = [schema.clean_text(part) for part in (kind, key, token)]
         self._lease.ensure_held()
@@ -300,7 +298,8 @@ class SqliteRecords:
         def decide(db: sqlite3.Connection) -> tuple[str, str, str]:
             self._lease.ensure_held()
             db.execute(
-                "INSERT INTO decisions (brand, kind, decision_key, token, table_name, document) VALUES (?, ?, ?, ?, ?, ?)"
+                "INSERT INTO decisions (brand, kind, decision_key, token, table_name, document)"
+                " VALUES (?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (brand, kind, decision_key) DO NOTHING",
                 (self._brand, *name, row.table, document),
             )
@@ -317,6 +316,8 @@ class SqliteRecords:
 
     def _readable(self, row_type: type[Row], alias: str = "") -> tuple[str, list[Any]]:
         prefix = f"{alias}." if alias else ""
+        if self._brand == ALL_BRANDS:
+            return "TRUE", []
         if schema.expires(row_type):
             return f"{prefix}brand = ? AND {prefix}expires_at > ?", [self._brand, self._store.now()]
         return f"{prefix}brand = ?", [self._brand]
@@ -337,6 +338,10 @@ def _chunks(stored: Sequence[tuple[type[Row], dict[str, Any]]]) -> Iterator[tupl
             chunk = []
 
 
+def _others_row(row: Row) -> Conflict:
+    return Conflict(f"{row.table} {row.key_values()!r} belongs to brand {row.brand!r}: use that brand's records")
+
+
 def _foreign(row_type: type[Row], key: Sequence[Any]) -> Conflict:
     return Conflict(f"{row_type.table} {tuple(key)!r} belongs to another brand: use an id of this brand's own")
 
@@ -354,53 +359,6 @@ def _once(decision: tuple[str, str, str], row_type: type[R], kind: str, key: str
     if table != row_type.table:
         raise ValueError(f"the decision {kind} {key!r} holds a row of {table}, not of {row_type.table}")
     return Once(won=won, row=schema.decode_document(row_type, document), token=token)
-
-
-class _AllBrands(SqliteRecords):
-    """Lists and finds Brand rows."""
-
-    def _readable(self, row_type: type[Row], alias: str = "") -> tuple[str, list[Any]]:
-        if row_type is not Brand:
-            raise Unsupported(
-                f"the view over all brands lists brands alone, not {row_type.table}: open that brand's records"
-            )
-        return "TRUE", []
-
-    async def find_by(self, row_type: type[R], *, limit: int | None = None, **equals: Any) -> list[R]:
-        raise _brands_only("find_by")
-
-    async def put(self, *rows: Row) -> None:
-        raise _brands_only("put")
-
-    async def delete(self, row_type: type[R], **key: Any) -> None:
-        raise _brands_only("delete")
-
-    async def search(
-        self,
-        row_type: type[R],
-        vector: Sequence[float],
-        *,
-        embedder_id: str,
-        limit: int,
-        min_score: float = 0.0,
-        **equals: Any,
-    ) -> list[Scored[R]]:
-        raise _brands_only("search")
-
-    async def search_text(self, row_type: type[R], query: str, *, limit: int, **equals: Any) -> list[Scored[R]]:
-        raise _brands_only("search_text")
-
-    async def create_once(self, kind: str, key: str, row: R, *, token: str) -> Once[R]:
-        raise _brands_only("create_once")
-
-    async def find_once(self, kind: str, key: str, row_type: type[R]) -> Once[R] | None:
-        raise _brands_only("find_once")
-
-
-def _brands_only(what: str) -> Unsupported:
-    return Unsupported(
-        f"the view over all brands only lists and finds brands, it has no {what}: open that brand's records"
-    )
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """Exact vector search over matrices held in memory, kept true to the file by its change log.
 
-One matrix a (table, brand, embedder, length): brands and embedders never meet in one product. The cost of a search is one pass over the
-matrix, which is what the memory bus allows.
+One matrix a (table, brand, embedder, length): brands and embedders never meet in one product. The cost of a search is
+one pass over the matrix, which is what the memory bus allows.
 """
 
 from __future__ import annotations
@@ -58,9 +58,10 @@ class Matrix:
         if generation == self._generation:
             return
         wanted = f't."number", t."{self._row_type.vector}"' + "".join(f', t."{name}"' for name in self._filters)
+        mine = f't.brand = ? AND t.embedder_id = ? AND length(t."{self._row_type.vector}") = ?'
         size = self._dims * 4
         if self._generation < forgotten or self._generation < 0:
-            where = f'FROM "{table}" AS t WHERE t.brand = ? AND t.embedder_id = ? AND length(t."{self._row_type.vector}") = ?'
+            where = f'FROM "{table}" AS t WHERE {mine}'
             bound = (self._brand, self._embedder_id, size)
             self._clear(connection.execute(f"SELECT count(*) {where}", bound).fetchone()[0])
             for number, *values in connection.execute(f"SELECT {wanted} {where}", bound):
@@ -68,7 +69,7 @@ class Matrix:
         else:
             changed = connection.execute(
                 f'SELECT c.number, {wanted} FROM vector_changes AS c LEFT JOIN "{table}" AS t'
-                f' ON t.number = c.number AND t.brand = ? AND t.embedder_id = ? AND length(t."{self._row_type.vector}") = ?'
+                f" ON t.number = c.number AND {mine}"
                 " WHERE c.table_name = ? AND c.generation > ?",
                 (self._brand, self._embedder_id, size, table, self._generation),
             )

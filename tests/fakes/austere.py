@@ -1,7 +1,8 @@
 """Records on the poorest store we can think of, so that nothing leans on SQLite's riches.
 
-What is underneath is a dumb ordered key-value file shared by processes: get, upsert, insert-if-absent in a keyspace apart, and
-scans of 20. No transaction spans two calls, nothing is filtered by the store, and a brand is checked by reading before writing.
+What is underneath is a dumb ordered key-value file shared by processes: get, upsert, insert-if-absent in a keyspace
+apart, and scans of 20. No transaction spans two calls, nothing is filtered by the store, and a brand is checked by
+reading before writing.
 SQLite only holds the bytes: one table, `k` and `v`, each call its own commit.
 """
 
@@ -16,13 +17,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from config.clock import Clock, to_millis
+from config.clock import Clock
 from config.errors import Conflict, NotFound, SettingsError, Unsupported
 from config.ids import parse_slug
 from memory.lease import LeaseGuard, Unleased
 from memory.records import schema
+from memory.records.all_brands import AllBrands
 from memory.records.protocol import ALL_BRANDS, Capability, Once, Records, RecordsStore, Scored
-from memory.rows import ROW_TYPES, Brand
+from memory.rows import ROW_TYPES
 from memory.rows.row import Row
 from memory.sqlite_file import translated
 
@@ -47,6 +49,7 @@ class _KeyValueFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         with translated(path):
             self._connection.execute("PRAGMA journal_mode = WAL")
@@ -115,7 +118,7 @@ class AustereStore:
         return AustereRecords(self, parse_slug(brand, what="brand"), lease or Unleased())
 
     def all_brands(self) -> Records:
-        return _AllBrands(self, ALL_BRANDS, Unleased())
+        return AllBrands(AustereRecords(self, ALL_BRANDS, Unleased()))
 
     async def sweep(self, *, limit: int = 1000) -> int:
         schema.check_limit(limit)
@@ -161,7 +164,7 @@ class AustereRecords:
         return self._brand
 
     def _sees(self, row: Row) -> bool:
-        return row.brand == self._brand and self._store.readable(row)
+        return self._brand in (row.brand, ALL_BRANDS) and self._store.readable(row)
 
     async def _at(self, key: bytes, row_type: type[R]) -> R | None:
         value = await self._file.get(key)
@@ -302,40 +305,12 @@ async def _first(limit: int | None, rows: AsyncIterator[R]) -> list[R]:
     return found
 
 
-class _AllBrands(AustereRecords):
-    """Lists and finds Brand rows."""
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in ("find_by", "put", "delete", "search", "search_text", "create_once", "find_once"):
-            raise Unsupported(f"the view over all brands has no {name}")
-        return super().__getattribute__(name)
-
-    async def find(self, row_type: type[R], **key: Any) -> R | None:
-        _only_brands(row_type)
-        return await super().find(row_type, **key)
-
-    async def list_rows(
-        self, row_type: type[R], *, limit: int | None = None, after: Mapping[str, Any] | None = None, **partition: Any
-    ) -> list[R]:
-        _only_brands(row_type)
-        return await super().list_rows(row_type, limit=limit, after=after, **partition)
-
-    def _sees(self, row: Row) -> bool:
-        return True
-
-
-def _only_brands(row_type: type[Row]) -> None:
-    if row_type is not Brand:
-        raise Unsupported(f"the view over all brands lists brands alone, not {row_type.table}")
-
-
 @asynccontextmanager
 async def open_austere_records(url: str, *, clock: Clock) -> AsyncIterator[RecordsStore]:
     """Open `austere:///FOLDER`. Raises SettingsError."""
     folder = url.removeprefix("austere:///")
     if not folder or folder == url:
         raise SettingsError(f"{url!r} must be austere:///FOLDER")
-    Path(folder).mkdir(parents=True, exist_ok=True)
     file = _KeyValueFile(Path(folder) / "austere.kv")
     try:
         yield AustereStore(file, clock)
