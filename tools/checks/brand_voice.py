@@ -1,0 +1,114 @@
+"""Check type `brand_voice`: the brand's own words, forbidden and required, and how loud a text is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from config.vocabulary import Severity
+from memory.rows.checks import Finding
+from tools.checks.context import FieldText, Judge
+from tools.checks.normalise import Folded, fold
+
+_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)*|[^\W\d_]+")
+_PROSE = ("title", "caption", "script", "first_comment", "text", "slides", "parts", "on_screen_text")
+_EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf\U0001f1e6-\U0001f1ff]")
+_GRADE = re.compile(r"reading grade (?:at most|up to|<=) ?(\d+)", re.IGNORECASE)
+_VOWELS = re.compile(r"[aeiouy]+")
+
+
+def words_with_spans(folded: Folded) -> tuple[list[str], list[tuple[int, int]]]:
+    """The words of folded text and their spans in it."""
+    found = list(_WORD.finditer(folded.text))
+    return [m.group() for m in found], [m.span() for m in found]
+
+
+def occurrences(needle: Sequence[str], words: Sequence[str]) -> list[int]:
+    """Where the whole run `needle` begins in `words`."""
+    wanted = list(needle)
+    return (
+        [n for n in range(len(words) - len(wanted) + 1) if list(words[n : n + len(wanted)]) == wanted] if wanted else []
+    )
+
+
+def phrase_spans(phrase: str, text: FieldText) -> list[tuple[int, int]]:
+    """The spans, in the original text, at which all the words of `phrase` stand side by side."""
+    words, spans = words_with_spans(text.folded)
+    needle, _ = words_with_spans(fold(phrase))
+    return [text.folded.span(spans[n][0], spans[n + len(needle) - 1][1]) for n in occurrences(needle, words)]
+
+
+def reading_grade(text: str) -> float:
+    """Flesch-Kincaid grade of English text, by counting groups of vowels; 0.0 for text without words."""
+    words = re.findall(r"[A-Za-z']+", text)
+    if not words:
+        return 0.0
+    sentences = max(1, len(re.findall(r"[.!?]+(?:\s|$)|\n+", text.strip() + "\n")))
+    syllables = sum(max(1, len(_VOWELS.findall(w.lower().removesuffix("e")))) for w in words)
+    return round(0.39 * len(words) / sentences + 11.8 * syllables / len(words) - 15.59, 1)
+
+
+def check(text: FieldText, judge: Judge) -> Iterable[Finding]:
+    """Blocked claims, restrictions of voice and messaging guidelines, and loudness."""
+    if judge.profile is None:
+        return
+    for claim in judge.profile.claims:
+        if claim.status == "blocked":
+            for start, end in phrase_spans(claim.text, text):
+                yield text.finding(
+                    start,
+                    end,
+                    rule="BRAND-BLOCKED-CLAIM",
+                    check_type="brand_voice",
+                    severity=Severity.CRITICAL,
+                    suggestion="The brand has blocked this claim: remove it.",
+                )
+    for guideline in judge.profile.guidelines:
+        if guideline.type not in ("voice", "messaging") or (
+            text.platform and guideline.platforms and text.platform not in guideline.platforms
+        ):
+            continue
+        for phrase in guideline.restrictions:
+            for start, end in phrase_spans(phrase, text):
+                yield text.finding(
+                    start,
+                    end,
+                    rule="BRAND-RESTRICTED",
+                    check_type="brand_voice",
+                    severity=guideline.severity,
+                    suggestion=f"{guideline.title}: do not write {phrase!r}.",
+                )
+        for requirement in guideline.requirements:
+            if (
+                (limit := _GRADE.search(requirement))
+                and text.field in ("caption", "script", "text")
+                and len(text.text.split()) >= 30
+            ):
+                grade = reading_grade(text.text)
+                if grade > int(limit.group(1)):
+                    yield text.finding(
+                        0, len(text.text), rule="BRAND-READING-GRADE", check_type="brand_voice", severity=guideline.severity,
+                        suggestion=f"{guideline.title}: reads at grade {grade}, the limit is {limit.group(1)}: shorter sentences and words.",
+                    )  # fmt: skip
+    if text.field.split("[")[0] in _PROSE:
+        yield from _loudness(text)
+
+
+def _loudness(text: FieldText) -> Iterable[Finding]:
+    found = [
+        (m.start(), m.end(), "BRAND-EXCLAMATION", "One exclamation mark at a time, and few of them.")
+        for m in re.finditer(r"[!?]*![!?]+", text.text)
+    ]
+    marks = [n for n, c in enumerate(text.text) if c == "!"]
+    if not found and len(marks) > max(2, len(text.text) / 150):
+        found.append((marks[0], marks[-1] + 1, "BRAND-EXCLAMATION", "Fewer exclamation marks."))
+    capitals = [m for m in re.finditer(r"(?<![#@\w])[A-Z][A-Z']{3,}\b", text.text)]
+    if len(capitals) >= 3 and len(capitals) > 0.15 * max(1, len(text.text.split())):
+        found.append((capitals[0].start(), capitals[-1].end(), "BRAND-CAPITALS", "Write words in ordinary letters."))
+    emoji = list(_EMOJI.finditer(text.text))
+    if len(emoji) > max(3, len(text.text.split()) / 8):
+        found.append((emoji[0].start(), emoji[-1].end(), "BRAND-EMOJI", "Fewer emoji."))
+    for start, end, rule, suggestion in found:
+        yield text.finding(
+            start, end, rule=rule, check_type="brand_voice", severity=Severity.PREFERRED, suggestion=suggestion
+        )

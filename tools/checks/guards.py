@@ -1,0 +1,120 @@
+"""What surrounds a match and changes its meaning: negation, advice, a subject that is not the product, a natural state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tools.checks.rules import Sentence
+
+Guard = Callable[[Sentence, int, int], bool]
+_NOT_REALLY = frozenset(("only", "just", "merely", "simply", "alone", "everyone", "all"))
+_CLAUSE = (";", ":", " - ", ". ", "! ", "? ")
+_TURN = frozenset(("but", "yet", "however", "instead", "while", "because", "so", "until"))
+_SHORT_TURN = (",",)
+
+
+def negated(sentence: Sentence, start: int, end: int) -> bool:
+    """A negation governs the match, as in "not intended to treat", "treats no disease". Not: "not only treats", "no more X"."""
+    words = sentence.words(0, len(sentence.tokens))
+    if "until" in words and "now" in words:
+        return False
+    if any(word in ("better", "faster", "like") for word in words) and {"nothing", "nobody", "none"} & set(words):
+        return False
+    for n in range(start - 1, max(-1, start - 12), -1):
+        word = words[n]
+        gap = sentence.folded.text[sentence.tokens[n].end : sentence.tokens[n + 1].start]
+        if word in _TURN or any(mark in gap for mark in _CLAUSE):
+            return False
+        if "NEGATOR" not in sentence.tags[n] or word in ("without",):
+            if "," in gap and not _listing(words, n, start):
+                return False
+            continue
+        following = words[n + 1] if n + 1 < len(words) else ""
+        if following in _NOT_REALLY or following in ("more", "longer", "matter", "doubt", "wonder", "need"):
+            return False
+        if word == "never" and following in ("suffer", "have", "get", "experience", "worry", "again", "fear"):
+            return False
+        if word in ("don't", "dont") and following in ("let", "suffer", "miss", "wait", "live"):
+            return False
+        # "no" governs its own noun phrase, not a verb far behind it: "no pills, no needles, just relief".
+        return not (word in ("no", "nothing", "none", "without") and start - n > 4)
+    inside = words[start + 1 : end]
+    return len(inside) > 1 and inside[0] in ("no", "nothing", "neither") and words[start] not in ("no", "there")
+
+
+def _listing(words: list[str], n: int, start: int) -> bool:
+    """Whether the words between are one list with the match: "diagnose, treat, cure, or prevent"."""
+    return any(word in ("or", "nor") for word in words[n + 1 : start + 3]) or start - n <= 3
+
+
+def advice(sentence: Sentence, start: int, end: int) -> bool:
+    """The sentence sends the reader to a professional, warns or excludes, rather than promises."""
+    text = " ".join(sentence.words(0, len(sentence.tokens)))
+    if sentence.has("CARE") and sentence.has("ADVICE"):
+        return True
+    return any(
+        phrase in text
+        for phrase in (
+            "not suitable for", "not recommended for", "do not use if", "don't use if", "not for people with", "not a substitute", "not intended", "medical advice", "not replace",
+            "should not use", "not be used by", "seek medical", "avoid if you have", "unsuitable for", "not advised for", "not meant to", "cannot replace", "no substitute", "not a replacement",
+        )
+    )  # fmt: skip
+
+
+def lifestyle(sentence: Sentence, start: int, end: int) -> bool:
+    """The subject is a diet, exercise, a vaccine or a physician, and no product is named."""
+    if sentence.has("PRODUCT") or not sentence.has("LIFESTYLE"):
+        return False
+    if sentence.has("LIFESTYLE", 0, start):
+        return True
+    after = sentence.words(end, len(sentence.tokens))
+    return bool(after) and after[0] in ("by", "through", "with", "via") and sentence.has("LIFESTYLE", end)
+
+
+def normal(sentence: Sentence, start: int, end: int) -> bool:
+    """What is kept is normal already, and nothing in the match lowers or raises it."""
+    if not sentence.has("NORMAL_RANGE"):
+        return False
+    lowering = {
+        "lower",
+        "lowers",
+        "lowering",
+        "reduce",
+        "reduces",
+        "reducing",
+        "reverse",
+        "reverses",
+        "restore",
+        "restores",
+        "cut",
+        "cuts",
+        "treat",
+        "treats",
+    }
+    return not lowering & set(sentence.words(start, end))
+
+
+def natural(sentence: Sentence, start: int, end: int) -> bool:
+    """A natural state or an occasional everyday complaint."""
+    return sentence.has("NATURAL") and not sentence.has("DISEASE")
+
+
+def awareness(sentence: Sentence, start: int, end: int) -> bool:
+    """A charity, an awareness month, a remembrance: nothing is sold."""
+    return sentence.has("AWARENESS") and not sentence.has("PRODUCT") and not sentence.has("STRONG", 0, start)
+
+
+def health(sentence: Sentence, start: int, end: int) -> bool:
+    """The sentence is about health at all."""
+    return any(sentence.has(name) for name in ("HEALTH", "DISEASE", "AILMENT", "SIGN", "FUNCTION", "STRONG", "DRUG"))
+
+
+GUARDS: dict[str, Guard] = {
+    "negated": negated,
+    "advice": advice,
+    "lifestyle": lifestyle,
+    "normal": normal,
+    "natural": natural,
+    "awareness": awareness,
+    "health": health,
+}

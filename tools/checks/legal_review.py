@@ -1,0 +1,54 @@
+"""Check type `legal_review`: approvals, guarantees, proof, endorsements, and the platforms' own policies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from memory.rows.checks import Finding
+from tools.checks.context import FieldText, Judge, apply_rules
+
+_CLEAR = re.compile(
+    r"(?<!\w)#(?:ad|advert|advertisement|sponsored|paidad|paidpartnership)\b|\bpaid partnership\b|\bsponsored by\b|^\s*(?:ad|sponsored|advertisement)\b"
+)
+_FIRST_LINES = 125
+"""Characters that a feed shows before "more"; a disclosure behind them is not seen."""
+_FOREIGN = frozenset(
+    "der die das und nicht ist mit für fur ein eine auf sie ihr ihre wird bei gegen hilft les des est une pour avec dans sur vous votre nos et au aux el los las y con para una por que del se su il che per non di della sono "
+    "e com um uma não nao em os as na mais het een van niet voor met och att som inte på med az és nem och ve bir için ile los la le".split()
+)
+_ENGLISH = frozenset(
+    "the and of to is in for with your you our a an this that are on it we be from at as or but have has can will not all more about by my i up out so what when how".split()
+)
+
+
+def _undisclosed(text: FieldText) -> bool:
+    """No clear disclosure stands where a reader sees it first."""
+    found = _CLEAR.search(text.folded.text)
+    return found is None or found.start() > _FIRST_LINES
+
+
+def foreign(text: FieldText) -> bool:
+    """The text is long enough to tell, and not English."""
+    letters = [c for c in text.text if c.isalpha()]
+    other = sum(
+        1
+        for c in letters
+        if ord(c) > 0x24F
+        and not 0x1D00 <= ord(c) <= 0x1EFF
+        and not 0xFF00 <= ord(c) <= 0xFF60
+        and not 0x1D400 <= ord(c) <= 0x1D7FF
+    )
+    if len(letters) >= 8 and other > 0.5 * len(letters):
+        return True
+    words = re.findall(r"[^\W\d_]+", text.text.lower())
+    if len(words) < 6:
+        return False
+    english = sum(word in _ENGLISH for word in words)
+    strange = sum(word in _FOREIGN and word not in _ENGLISH for word in words)
+    return strange >= 2 and strange > 2 * english
+
+
+def check(text: FieldText, judge: Judge) -> Iterable[Finding]:
+    """The findings of the packs' legal rules in one field."""
+    return apply_rules(text, judge.rules("legal_review"), {"undisclosed": _undisclosed, "foreign": foreign})

@@ -1,0 +1,179 @@
+"""The word classes of rule_packs/lexicon.toml, read once: which classes the words of a sentence belong to."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+from tools.checks.normalise import Folded, Token
+
+_VOWELS = "aeiou"
+# Word endings that name a disease, and what else ends so.
+_DISEASE_ENDING = re.compile(
+    r"[a-z]{3,}(?:itis|osis|algia|[^d]emia|aemia|opathy|pathies|oma|omas|plegia|rrhea|rrhoea|sclerosis|philia|cystis|trophy|ectasia|penia)$"
+)
+_NOT_DISEASE = frozenset(
+    """hypnosis osmosis diagnosis prognosis metamorphosis symbiosis apotheosis mitosis meiosis ketosis self-hypnosis psychohypnosis empathy sympathy apathy telepathy antipathy
+    naturopathy homeopathy osteopathy allopathy nostalgia academia bohemia macadamia aroma aromas diploma diplomas sonoma tacoma oklahoma paloma soma genoma stroma roma loma
+    trophy atrophy philia bibliophilia francophilia anglophilia astrotrophy telepathy idiopathy neurohypnosis homoma sarcoma-free kimosis trisoma redoma coma comas chroma chromas ricoma
+    hypotrophy pokemia euphemia premia blockchemia alchemia""".split()
+)
+_ANTI = re.compile(
+    r"anti-?(?:viral|virus|bacterial|microbial|fungal|inflammator\w*|inflammation|cancer\w*|carcinogen\w*|tumou?r\w*|depress\w*|anxiety|diabet\w*|histamin\w*|biotic|septic|convulsa\w*|hypertens\w*|"
+    r"coagula\w*|malarial?|parasit\w*|psychotic|arthriti\w*|allerg\w*|spasmodic|ulcer\w*|clotting|pyretic|mutagen\w*|emetic|thrombotic|platelet|asthma\w*|epilep\w*|obesity|migraine|alzheimer\w*|"
+    r"angina\w*|arrhythmi\w*|rheumat\w*|proliferati\w*|metasta\w*|leuk[ae]mi\w*|infecti\w*|retroviral|covid|insomnia|flu|candida|pathogen\w*|disease|autism|stroke|pain|lyme|aids|hiv|"
+    r"herpes|eczema|psoria\w*|acne|nausea|diarrh?o?eal?|seizure|cholesterol|influenza|sclero\w*|hyperglyc\w*|hyperlipid\w*|dementia|osteopor\w*|oedema|edema|neoplas\w*|mrsa|worm|stress disorder)$"
+)
+
+
+@dataclass
+class Lexicon:
+    """Which classes a run of words belongs to. `masks` are runs to look away from."""
+
+    by_first: dict[str, list[tuple[tuple[str, ...], str]]] = field(default_factory=dict)
+    capitals: dict[str, set[str]] = field(default_factory=dict)
+    vocabulary: set[str] = field(default_factory=set)
+    risky: set[str] = field(default_factory=set)
+
+    def add(self, class_name: str, words: tuple[str, ...]) -> None:
+        entries = self.by_first.setdefault(words[0], [])
+        if (words[1:], class_name) not in entries:
+            entries.append((words[1:], class_name))
+
+    def tag(self, tokens: Sequence[Token], folded: Folded) -> list[dict[str, set[int]]]:
+        """For each word, the classes that a run starting there belongs to, with the indexes at which such a run ends."""
+        tags: list[dict[str, set[int]]] = [{} for _ in tokens]
+        hidden: set[int] = set()
+        texts = [token.text for token in tokens]
+        for n, text in enumerate(texts):
+            for rest, name in self.by_first.get(text, ()):
+                stop = n + 1 + len(rest)
+                if not rest or tuple(texts[n + 1 : stop]) == rest:
+                    if name == "MASK":
+                        hidden.update(range(n, stop))
+                    else:
+                        tags[n].setdefault(name, set()).add(stop)
+            if text in self.capitals and not tokens[n].tag:
+                written = folded.original[folded.starts[tokens[n].start] : folded.ends[tokens[n].end - 1]]
+                if written.rstrip("s").isupper() and not _shouted(folded):
+                    for name in self.capitals[text]:
+                        tags[n].setdefault(name, set()).add(n + 1)
+            if text not in _NOT_DISEASE and _DISEASE_ENDING.fullmatch(text):
+                tags[n].setdefault("DISEASE", set()).add(n + 1)
+            self._joined(tokens, n, folded, tags)
+        for n in hidden:
+            for name in ("DISEASE", "AILMENT", "SIGN", "EFFECT", "STRONG", "DRUG", "ANTI", "BODY", "GONE"):
+                tags[n].pop(name, None)
+        return tags
+
+    def _joined(self, tokens: Sequence[Token], n: int, folded: Folded, tags: list[dict[str, set[int]]]) -> None:
+        text = tokens[n].text
+        if text.startswith("anti") and _ANTI.match(text):
+            tags[n].setdefault("ANTI", set()).add(n + 1)
+        if n + 1 == len(tokens):
+            return
+        between = folded.text[tokens[n].end : tokens[n + 1].start]
+        if between not in ("-", " ", ""):
+            return
+        pair = text + tokens[n + 1].text
+        if text == "anti" and _ANTI.match(pair):
+            tags[n].setdefault("ANTI", set()).add(n + 2)
+        if between == "-":
+            for rest, name in self.by_first.get(pair, ()):
+                if not rest and name in ("DISEASE", "DRUG", "ANTI", "SIGN"):
+                    tags[n].setdefault(name, set()).add(n + 2)
+
+    def knows(self, word: str) -> bool:
+        """Whether a rule may be looking for this single word."""
+        return word in self.risky
+
+    def segment(self, run: str) -> list[str]:
+        """`run` cut into known words, the fewest possible; [] if it cannot be cut into them."""
+        best: list[list[str] | None] = [[]] + [None] * len(run)
+        for end in range(1, len(run) + 1):
+            for start in range(max(0, end - 24), end):
+                head = best[start]
+                if head is not None and run[start:end] in self.vocabulary:
+                    current = best[end]
+                    if current is None or len(head) + 1 < len(current):
+                        best[end] = [*head, run[start:end]]
+        found = best[len(run)]
+        return found if found else []
+
+
+def _shouted(folded: Folded) -> bool:
+    letters = [c for c in folded.original if c.isalpha()]
+    return len(letters) > 12 and sum(c.isupper() for c in letters) > 0.7 * len(letters)
+
+
+def inflect(verb: str) -> list[str]:
+    """A verb with -s, -ed and -ing added. A trailing '*' doubles the last consonant (cut*, cutting)."""
+    double = verb.endswith("*")
+    verb = verb.rstrip("*")
+    if verb.endswith("e"):
+        return [verb, verb + "s", verb + "d", verb[:-1] + "ing"]
+    if verb.endswith("y") and verb[-2] not in _VOWELS:
+        return [verb, verb[:-1] + "ies", verb[:-1] + "ied", verb + "ing"]
+    stem = verb + verb[-1] if double else verb
+    plural = verb + ("es" if verb.endswith(("s", "sh", "ch", "x", "z")) else "s")
+    return [verb, plural, stem + "ed", stem + "ing"]
+
+
+def plural(noun: str) -> list[str]:
+    """A noun and its plural."""
+    if noun.endswith("y") and len(noun) > 2 and noun[-2] not in _VOWELS:
+        return [noun, noun[:-1] + "ies"]
+    if noun.endswith(("s", "sh", "ch", "x", "z")):
+        return [noun, noun + "es"]
+    return [noun, noun + "s"]
+
+
+@cache
+def lexicon() -> Lexicon:
+    """The shipped classes, read and inflected once a process."""
+    source = resources.files("tools.checks") / "rule_packs" / "lexicon.toml"
+    data = tomllib.loads(source.read_text(encoding="utf-8"))
+    out = Lexicon()
+    for name, parts in data.items():
+        runs: set[tuple[str, ...]] = set()
+        for verb in parts.get("verbs", "").split():
+            runs.update((form,) for form in inflect(verb))
+        for noun in parts.get("nouns", "").split():
+            runs.update(tuple(form.split("-")) for form in plural(noun))
+        runs.update(tuple(word.split("-")) for word in parts.get("words", "").split())
+        for phrase in re.split(r"[,\n]", parts.get("phrases", "")):
+            if words := phrase.replace("-", " ").split():
+                runs.add(tuple(words))
+                if name in ("DISEASE", "AILMENT", "SIGN", "DRUG", "MEDICINE", "MASK"):
+                    runs.add((*words[:-1], plural(words[-1])[-1]))
+        for capital in parts.get("upper", "").split():
+            out.capitals.setdefault(capital.lower(), set()).add(name)
+        for run in runs:
+            if name != "COMMON":
+                out.add(name, run)
+            if len(run) == 1 and name != "MASK":
+                out.vocabulary.add(run[0])
+                if name in ("DISEASE", "AILMENT", "SIGN", "DRUG", "EFFECT", "STRONG"):
+                    out.risky.add(run[0])
+            elif name in ("DISEASE", "AILMENT", "SIGN", "DRUG"):
+                out.vocabulary.update(word for word in run if len(word) > 2)
+    out.vocabulary = {word for word in out.vocabulary if len(word) > 2} | {
+        "a",
+        "my",
+        "no",
+        "of",
+        "in",
+        "to",
+        "on",
+        "it",
+        "is",
+        "be",
+        "cbd",
+        "hiv",
+        "ibs",
+    }
+    return out

@@ -1,0 +1,230 @@
+"""Text as the rules read it, with the way back to the characters that were written.
+
+Folding undoes what hides a word from a reader of plain letters: full-width and mathematical letters, look-alikes of other
+scripts, accents, zero-width characters, letters spelled out with dots or spaces, digits and stars for letters.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+_LOOKALIKES = dict(
+    zip(
+        "аеорсухіјѕһԁԛԝӏвкмнтіґᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɑɡıłøœαβεικνορτυχκηωđħŧʀɩɪ",
+        "aeopcyxijshdqwlbkmhtirabcdefghijklmnoprstuvwyzagilooabeiknoptuxknwdhtrii",
+        strict=True,
+    )
+)
+_QUOTES = {
+    "‘": "'",
+    "’": "'",
+    "‛": "'",
+    "ʼ": "'",
+    "`": "'",
+    "´": "'",
+    "“": '"',
+    "”": '"',
+    "„": '"',
+    "«": '"',
+    "»": '"',
+    "…": "...",
+}
+_DASHES = "‐‑‒–—―−﹘﹣－"
+_SPACES = {"™", "®", "©", "℠", "¹", "²", "³", "⁴", "⁵", "⁰", "†", "‡", "§"}
+_SPELLED = re.compile(r"(?<![a-z0-9'])[a-z]([ .\-_*·|/~])(?:[a-z]\1)+[a-z](?![a-z0-9'])")
+_MASKED_WORD = re.compile(r"(?<![a-z0-9])(?=[a-z0-9@$!|*+]*[a-z])[a-z0-9@$!|*+]+(?![a-z0-9])")
+_LEET = str.maketrans("0134578@$!|+", "oieastbasiit")
+_LEET_L = str.maketrans("0134578@$!|+", "olcastbaslit")
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Lower-case text and, for each of its characters, the half-open span of the original that it came from."""
+
+    text: str
+    starts: tuple[int, ...] | range
+    ends: tuple[int, ...] | range
+    original: str
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """The original's span of the folded text from `start` to `end` (not empty)."""
+        return self.starts[start], self.ends[end - 1]
+
+
+def _fold_char(char: str) -> str:
+    if char in _QUOTES:
+        return _QUOTES[char]
+    if char in _DASHES:
+        return "-"
+    if char in _SPACES:
+        return " "
+    code = ord(char)
+    for first in (0x1F130, 0x1F150, 0x1F170):  # squared and circled capitals, which NFKC leaves alone
+        if first <= code <= first + 25:
+            return chr(ord("a") + code - first)
+    out = []
+    for part in unicodedata.normalize("NFKD", char):
+        category = unicodedata.category(part)
+        if category in ("Mn", "Me", "Cf", "Cs"):
+            continue
+        if category == "Cc" and part not in "\n\t":
+            part = "" if part != "\r" else "\n"
+        for low in part.lower():
+            if unicodedata.category(low) not in ("Mn", "Cf"):
+                out.append(_LOOKALIKES.get(low, low))
+    return "".join(out)
+
+
+def fold(text: str, known: Callable[[str], bool] = lambda word: False) -> Folded:
+    """`text` folded. `known` says whether a word is one that a rule looks for: only those are put together from disguises."""
+    if text.isascii() and text.isprintable():
+        chars, starts, ends = list(text.lower()), list(range(len(text))), list(range(1, len(text) + 1))
+    else:
+        chars, starts, ends = [], [], []
+        for n, char in enumerate(text):
+            if char.isascii() and char not in "\r\x00":
+                folded = char.lower() if char.isprintable() or char in "\n\t" else ""
+            else:
+                folded = _fold_char(char)
+            for part in folded:
+                chars.append(part)
+                starts.append(n)
+                ends.append(n + 1)
+    joined = "".join(chars)
+    for match in _MASKED_WORD.finditer(joined):
+        word = match.group()
+        if word.isalpha() or len(word) < 4:
+            continue
+        plain = _undisguise(word, known)
+        if plain:
+            chars[match.start() : match.end()] = plain
+    drop: set[int] = set()
+    for match in _SPELLED.finditer("".join(chars)):
+        drop.update(range(match.start() + 1, match.end(), 2))
+    if drop:
+        keep = [n for n in range(len(chars)) if n not in drop]
+        chars, starts, ends = [chars[n] for n in keep], [starts[n] for n in keep], [ends[n] for n in keep]
+    return Folded("".join(chars), tuple(starts), tuple(ends), text)
+
+
+def _undisguise(word: str, known: Callable[[str], bool]) -> str:
+    body = word.strip("!*|+$@")
+    if not body or body.isalpha():
+        return ""
+    if "*" in body:
+        # A star may stand for any letter; only vowels are tried, since that is what writers take out.
+        options = [""]
+        for char in body:
+            options = [head + tail for head in options[:125] for tail in ("aeiou" if char == "*" else char)]
+        plain = next((option for option in options if known(option)), "")
+    else:
+        plain = next((option for option in (body.translate(_LEET), body.translate(_LEET_L)) if known(option)), "")
+    return word.replace(body, plain, 1) if plain else ""
+
+
+@dataclass(frozen=True)
+class Token:
+    """One word of folded text: where it stands, and whether it was cut out of a hashtag."""
+
+    text: str
+    start: int
+    end: int
+    tag: bool = False
+
+
+_TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z]+)*")
+_HASHTAG = re.compile(r"#([a-z0-9_]+)")
+_URL = re.compile(r"https?://\S+|www\.\S+|(?<!\w)@[\w.]+|\S+@\S+\.\w+")
+_BREAK = re.compile(r"[.!?]+[\"')\]]*(?:\s+|$)|\n+|(?<=\w)\.(?=[A-Z])|\s+[•▪✅✔🔹➡]\s*|\s*\|\s+")
+_ABBREVIATION = re.compile(r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|etc|no|st|approx|u\.s|inc|jr|prof)|\b[a-z])\.$")
+
+
+def sentence_ranges(folded: Folded) -> list[tuple[int, int]]:
+    """Half-open ranges of the sentences and lines of folded text; a run of hashtags stands apart from the words before it."""
+    cuts = [0]
+    for match in _BREAK.finditer(folded.text):
+        head = folded.text[cuts[-1] : match.start() + 1]
+        if match.group().startswith(".") and "\n" not in match.group() and _ABBREVIATION.search(head):
+            continue
+        cuts.append(match.end())
+    cuts.append(len(folded.text))
+    return [(a, b) for a, b in pairwise(cuts) if b > a]
+
+
+def tokens_of(
+    folded: Folded, start: int, end: int, segment: Callable[[str], list[str]], *, whole_tag: bool
+) -> list[list[Token]]:
+    """The words between `start` and `end`, as one list for the sentence and one for each hashtag that stands outside it.
+
+    `segment` cuts a run of letters into words (an empty list if it cannot). `whole_tag`: the text is a hashtag without its '#'.
+    """
+    text = folded.text
+    body: list[Token] = []
+    tags: list[list[Token]] = []
+    position = start
+    blanks = [(m.start(), m.end()) for m in _URL.finditer(text, start, end)]
+    previous_was_tag = True
+    while match := _TOKEN.search(text, position, end):
+        a, b = match.span()
+        position = b
+        if blank := next((x for x in blanks if x[0] <= a < x[1]), None):
+            position = blank[1]
+            continue
+        tagged = a > 0 and text[a - 1] == "#"
+        if tagged or (whole_tag and not body and not tags):
+            run = _HASHTAG.match(text, a - 1) if tagged else re.compile(r"[a-z0-9_]+").match(text, a, end)
+            b = run.end() if run else b
+            position = b
+            words = _camel(folded, a, b, segment)
+            following = text[b:end].lstrip(" ,")
+            alone = previous_was_tag or not following or following.startswith("#")
+            (tags.append(words) if alone else body.extend(words))
+            previous_was_tag = alone
+            continue
+        previous_was_tag = False
+        word = match.group()
+        if word.endswith("'s") and len(word) > 3:
+            b -= 2
+            word = word[:-2]
+        if len(word) > 5 and word.isalpha() and (pieces := _spelled(folded, a, b, segment)):
+            body.extend(pieces)
+        else:
+            body.append(Token(word, a, b))
+    return [group for group in (body, *tags) if group]
+
+
+def _spelled(folded: Folded, start: int, end: int, segment: Callable[[str], list[str]]) -> list[Token]:
+    """The words of a run of letters that was written with something between them; [] for an ordinary word."""
+    if folded.ends[end - 1] - folded.starts[start] < 2 * (end - start) - 1:
+        return []
+    return _cut(segment(folded.text[start:end]), start)
+
+
+def _cut(words: list[str], start: int) -> list[Token]:
+    out = []
+    for word in words:
+        out.append(Token(word, start, start + len(word), tag=True))
+        start += len(word)
+    return out
+
+
+def _camel(folded: Folded, start: int, end: int, segment: Callable[[str], list[str]]) -> list[Token]:
+    out: list[Token] = []
+    for run in re.finditer(r"[a-z0-9]+", folded.text[start:end]):
+        a, b = start + run.start(), start + run.end()
+        if pieces := _cut(segment(folded.text[a:b]), a):
+            out.extend(pieces)
+            continue
+        written = "".join(folded.original[folded.starts[n]] for n in range(a, b))
+        humps = [m.span() for m in re.finditer(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", written)]
+        if len(humps) > 1:
+            for x, y in humps:
+                part = _cut(segment(folded.text[a + x : a + y]), a + x)
+                out.extend(part or [Token(folded.text[a + x : a + y], a + x, a + y, tag=True)])
+        else:
+            out.append(Token(folded.text[a:b], a, b, tag=True))
+    return out

@@ -1,0 +1,154 @@
+"""Rules: data of a pack, compiled once. A pattern is a row of word classes, words and gaps.
+
+`EFFECT <6> DISEASE|AILMENT` fires where a run of class EFFECT is followed, at most six words on, by one of the two others.
+Capitals name a class of lexicon.toml, small letters a word itself, `?` makes an element optional.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from config.errors import NotFound
+from config.vocabulary import Severity, nearest
+from tools.checks.normalise import Folded, Token
+
+PACKS = ("us", "uk", "eu", "platform")
+"""The rule packs that are shipped, by jurisdiction; `platform` holds the platforms' own policies."""
+
+
+@dataclass(frozen=True)
+class Element:
+    """One place of a pattern: alternatives, or a gap of up to `gap` words."""
+
+    classes: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
+    gap: int = -1
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: what it looks for, how grave it is, what to write instead, and the page it rests on."""
+
+    id: str
+    check_type: str
+    severity: Severity
+    jurisdiction: str
+    title: str
+    suggestion: str
+    source: str
+    patterns: tuple[tuple[Element, ...], ...] = ()
+    regexes: tuple[re.Pattern[str], ...] = ()
+    unless: tuple[str, ...] = ()
+    """Names of guards (`guards.py`) under which it does not fire."""
+    only: tuple[str, ...] = ()
+    """Names of guards that must hold for it to fire."""
+    precision: float = 0.9
+    """Share of this rule's findings that were right on the labelled sentences of tests/data."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """The words of one sentence or hashtag, and the classes that each begins."""
+
+    folded: Folded
+    tokens: Sequence[Token]
+    tags: Sequence[dict[str, set[int]]]
+    present: frozenset[str]
+    start: int
+    end: int
+
+    def has(self, name: str, start: int = 0, end: int | None = None) -> bool:
+        """Whether class `name` begins at a word from `start` to before `end`."""
+        return name in self.present and any(
+            name in tag for tag in self.tags[start : len(self.tags) if end is None else end]
+        )
+
+    def words(self, start: int, end: int) -> list[str]:
+        return [token.text for token in self.tokens[max(0, start) : max(0, end)]]
+
+
+def parse_pattern(text: str) -> tuple[Element, ...]:
+    """A pattern's elements."""
+    out = []
+    for part in text.split():
+        optional, part = part.endswith("?"), part.rstrip("?")
+        if gap := re.fullmatch(r"<(\d+)>", part):
+            out.append(Element(gap=int(gap.group(1))))
+            continue
+        names = part.split("|")
+        out.append(
+            Element(
+                frozenset(n for n in names if n.isupper() and len(n) > 1),
+                frozenset(n for n in names if not n.isupper()),
+                optional=optional,
+            )
+        )
+    return tuple(out)
+
+
+def matches(pattern: Sequence[Element], sentence: Sentence) -> Iterator[tuple[int, int]]:
+    """The word ranges at which `pattern` fires, one for each word that it can begin at."""
+    for element in pattern:
+        if element.gap < 0 and not element.optional and not element.words and not (element.classes & sentence.present):
+            return
+    first = pattern[0]
+    for n in range(len(sentence.tokens)):
+        if (
+            first.optional
+            or first.words & {sentence.tokens[n].text}
+            or any(c in sentence.tags[n] for c in first.classes)
+        ) and (end := _match(pattern, 0, sentence, n)):
+            yield n, end
+
+
+def _match(pattern: Sequence[Element], k: int, sentence: Sentence, n: int) -> int:
+    """The index behind a match of `pattern[k:]` at word `n`; 0 for none."""
+    if k == len(pattern):
+        return n
+    element = pattern[k]
+    if element.gap >= 0:
+        for skip in range(element.gap + 1):
+            if n + skip > len(sentence.tokens):
+                break
+            if end := _match(pattern, k + 1, sentence, n + skip):
+                return end
+        return 0
+    if n < len(sentence.tokens):
+        ends = {n + 1} if sentence.tokens[n].text in element.words else set()
+        tag = sentence.tags[n]
+        for name in element.classes:
+            ends |= tag.get(name, set())
+        for stop in sorted(ends, reverse=True):
+            if end := _match(pattern, k + 1, sentence, stop):
+                return end
+    return _match(pattern, k + 1, sentence, n) if element.optional else 0
+
+
+@cache
+def load_pack(name: str) -> tuple[Rule, ...]:
+    """The rules of the pack `name`. Raises NotFound, naming the packs that there are."""
+    if name not in PACKS:
+        raise NotFound(f"rule pack {name!r} is not known{nearest(name, list(PACKS))}: use one of {', '.join(PACKS)}")
+    text = (resources.files("tools.checks") / "rule_packs" / f"{name}.toml").read_text(encoding="utf-8")
+    return tuple(
+        Rule(
+            id=item["id"],
+            check_type=item["check_type"],
+            severity=Severity(item["severity"]),
+            jurisdiction=name,
+            title=item["title"],
+            suggestion=item["suggestion"],
+            source=item["source"],
+            patterns=tuple(parse_pattern(pattern) for pattern in item.get("patterns", ())),
+            regexes=tuple(re.compile(pattern) for pattern in item.get("regexes", ())),
+            unless=tuple(item.get("unless", ())),
+            only=tuple(item.get("only", ())),
+        )
+        for item in tomllib.loads(text)["rule"]
+    )
