@@ -1,7 +1,7 @@
 """The session database: what may vanish. One file, shared by the cache and the user sessions.
 
-The seed's SQLite tables, with `brand` in every key. `generation_queue` is not among them: tasks are not stored twice, and
-an SQL view cannot read another file, let alone a Redis, so `memory/user_sessions.py` makes its rows from pieces and tasks.
+The seed's SQLite tables, with `brand` in every key. `generation_queue` is not among them: tasks are not stored twice,
+and an SQL view cannot read another file or a Redis, so `memory/generation_queue.py` makes its rows.
 """
 
 from __future__ import annotations

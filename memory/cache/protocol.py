@@ -34,7 +34,7 @@ def content_key(*parts: str) -> str:
 
 
 class Cache(Protocol):
-    """Values of one brand that may vanish at any time, under the seed's keys: `session:{id}`, `brand:{type}:{key}`, ..."""
+    """One brand's values, which may vanish at any time, under the seed's keys: `session:{id}`, `brand:{type}:{key}`."""
 
     async def get(self, key: str) -> Any | None:
         """The JSON value, None if absent or expired."""
@@ -57,7 +57,7 @@ class Cache(Protocol):
         ...
 
     async def hold(self, key: str, item: str, amount: float, *, ceiling: float) -> Held:
-        """Set `item` of the envelope `key` to `amount` (US dollars) if the sum of its items stays at or under `ceiling`.
+        """Set `item` of the envelope `key` to `amount` (US dollars) if the sum of its items stays within `ceiling`.
 
         One atomic step, idempotent by `item`; exact to 1e-9. MISSING: the envelope is not known: rebuild it from usage
         rows first. Raises BadInput for an amount or ceiling that is negative, not finite or above 1e9.

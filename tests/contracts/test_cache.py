@@ -230,7 +230,8 @@ async def main(url, name):
         granted = 0
         for n in range(0, 60, 3):
             # Several at once, so that processes and coroutines both compete.
-            answers = await asyncio.gather(*(cache.hold("usd", f"{name}-{n + i}", 1.0, ceiling=100.0) for i in range(3)))
+            calls = (cache.hold("usd", f"{name}-{n + i}", 1.0, ceiling=100.0) for i in range(3))
+            answers = await asyncio.gather(*calls)
             if Held.MISSING in answers:
                 await cache.rebuild_holds("usd", {"spent before": 10.0}, ttl=timedelta(hours=1))
             granted += answers.count(Held.GRANTED)
