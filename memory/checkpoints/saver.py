@@ -41,11 +41,11 @@ class LeasedSaver(BaseCheckpointSaver[str]):
         super().__init__(serde=_SERDE)
         self._tables = tables
         self._brand = brand
-        self._claim = claim
+        self.claim = claim
 
     async def claim_for(self, thread_id: str) -> Claim:
         """The claim under which `thread_id` may be written now. Raises LeaseLost when there is none."""
-        claim = self._claim
+        claim = self.claim
         if claim is None:
             raise LeaseLost(f"thread {thread_id!r}: this saver only reads: write under a claim of the thread")
         if claim.thread_id != thread_id:
