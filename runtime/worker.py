@@ -34,6 +34,7 @@ QUEUES = (PUBLICATION_QUEUE, GENERATION_QUEUE, UPKEEP_QUEUE)
 SOLO_DEATHS = 3
 """Workers that died running this task and nothing else, after which it is dead-lettered."""
 UNKNOWN_KIND_WAIT = timedelta(seconds=60)
+_LOOK_FOR_DEAD = timedelta(seconds=2)
 POLL_BUSY = 0.05
 POLL_IDLE = 0.5
 _DISK_FULL_EXIT_AFTER = timedelta(seconds=60)
@@ -85,14 +86,19 @@ class Worker:
         async with Heartbeat(
             settings.queue_url, self.runtime.clock, ttl=settings.lease, every=settings.heartbeat
         ) as heartbeat:
+            await self.runtime.queue.reclaim_dead()
             if self._upkeep:
-                await self.runtime.queue.reclaim_dead()
                 await self.runtime.queue.enqueue(
                     upkeep_task("reconcile", self.runtime),
                     upkeep_task("sweep", self.runtime, after=timedelta(minutes=5)),
                 )
             try:
+                looked = self.runtime.clock.boottime()
                 while not self._draining.is_set():
+                    if self.runtime.clock.boottime() - looked > _LOOK_FOR_DEAD.total_seconds():
+                        looked = self.runtime.clock.boottime()
+                        with suppress(Unavailable):
+                            await self.runtime.queue.reclaim_dead()
                     started = await self._claim(heartbeat)
                     if until is not None and not self._running and await until():
                         break

@@ -1,0 +1,22 @@
+"""One file a verb. Each has `register(verbs)`, and imports what is heavy inside its functions."""
+
+VERBS = (
+    "demo",
+    "brand",
+    "cycle",
+    "create",
+    "session",
+    "piece",
+    "review",
+    "lint",
+    "worker",
+    "publish",
+    "queue",
+    "knowledge",
+    "memory",
+    "budget",
+    "why",
+    "doctor",
+    "db",
+)
+"""The modules of this folder, in the order in which `--help` lists them."""

@@ -1,0 +1,254 @@
+"""What every verb shares: the parser, the global options, exit codes, output. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from config.errors import BadInput, CopydeskError
+from config.vocabulary import nearest
+from runtime.commands import VERBS
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from memory.rows.sessions import Session
+    from runtime.compose import Runtime
+
+OK, FINDINGS, USAGE, WAITING_FOR_HUMAN, INTERRUPTED = 0, 1, 2, 3, 130
+DEFAULT_BRAND = "eesystem"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one clear line for a mistake: what, and the nearest thing that exists."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        found = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if found:
+            known = re.findall(r"[\w-]+", found[2])
+            message = f"{found[1]!r} is not a command{nearest(found[1], known)}; there are: {', '.join(known)}"
+        unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            message = f"unknown option {unknown[1]}{nearest(unknown[1], flags)}"
+        fail(f"{message}; see `{self.prog} --help`")
+        raise SystemExit(USAGE)
+
+
+def add_global_options(parser: argparse.ArgumentParser, *, top: bool) -> None:
+    """The options that stand before or after the verb."""
+    default: Any = None if top else argparse.SUPPRESS
+    parser.add_argument("--data-dir", metavar="DIR", default=default, help="folder of the embedded databases (default ./.copydesk)")
+    parser.add_argument("--brand", metavar="NAME", default=default, help=f"which brand (default: your only one, else {DEFAULT_BRAND})")
+    parser.add_argument("--json", action="store_true", default=False if top else argparse.SUPPRESS, help="print JSON for programs")
+    parser.add_argument("--log-level", metavar="LEVEL", default=default, help="debug, info, warning (default) or error")
+
+
+def build_parser() -> Parser:
+    """The whole command line."""
+    parser = Parser(
+        prog="copydesk" if Path(sys.argv[0]).name == "copydesk" else "run_agents.py",
+        description="A newsroom of agents for brand teams: plans a week, writes it, checks every claim, waits for you, posts at most once.",
+        epilog="Exit codes: 0 ok, 1 findings or failed, 2 bad input, 3 waiting for a human, 74 disk full, 75 try again, 130 interrupted.",
+    )
+    add_global_options(parser, top=True)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser, required=True)
+    for name in VERBS:
+        import_module(f"runtime.commands.{name}").register(verbs)
+    return parser
+
+
+def add_verb(verbs: Any, name: str, help: str, **kwargs: Any) -> Parser:
+    """A verb (or a verb's part) that takes the global options too."""
+    parser: Parser = verbs.add_parser(name, help=help, description=help, **kwargs)
+    add_global_options(parser, top=False)
+    return parser
+
+
+def add_parts(verb: Parser) -> Any:
+    """The parts of a verb such as `queue list`; one of them is required."""
+    return verb.add_subparsers(dest="part", metavar="PART", parser_class=Parser, required=True)
+
+
+def dispatch(argv: list[str]) -> int:
+    """Parse, run, and turn every expected error into one line and its exit code."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        for value in argv:
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError:
+                raise BadInput(f"argument {value.encode('utf-8', 'backslashreplace').decode()!r} is not valid UTF-8") from None
+            if "\x00" in value:
+                raise BadInput("an argument holds a NUL character: remove it")
+        args = build_parser().parse_args(argv)
+        code = args.run(args)
+        sys.stdout.flush()
+        return int(code)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        fail("interrupted; everything acknowledged is kept, the same command goes on", label="stopped")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except CopydeskError as error:
+        fail(str(error))
+        return error.exit_code
+
+
+def fail(message: str, *, label: str = "error") -> None:
+    """One line on stderr: control characters escaped, secrets masked."""
+    from config.log import escape, redact
+
+    print(f"{label}: {escape(redact(message))}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """`text` for a terminal: no control or direction-changing character but tab and newline."""
+    return _CONTROL.sub(lambda m: f"\\x{ord(m.group()):02x}", text)
+
+
+def emit(args: argparse.Namespace, value: Any, text: str | Callable[[], None]) -> None:
+    """Print `value` as JSON with --json; else `text`, or call it to draw."""
+    if args.json:
+        print(json.dumps(value, ensure_ascii=False, indent=2))
+    elif callable(text):
+        text()
+    elif text:
+        print(printable(text))
+
+
+def load(args: argparse.Namespace, **overrides: Any) -> Settings:
+    """The settings, with the command line's winning; logging configured."""
+    from config.settings import load_settings
+
+    settings = load_settings(data_dir=args.data_dir, **overrides)
+    level = (args.log_level or "warning").lower()
+    if level not in ("debug", "info", "warning", "error"):
+        raise BadInput(f"--log-level {level!r}: choose debug, info, warning or error")
+    if getattr(args, "needs_logging", True):
+        from config.log import configure_logging
+
+        configure_logging(level=level)
+    return settings
+
+
+def brand_of(args: argparse.Namespace, settings: Settings) -> str:
+    """The brand that the command is about."""
+    if args.brand:
+        from config.ids import parse_slug
+
+        return parse_slug(args.brand, what="--brand")
+    own = sorted(path.parent.name for path in (settings.data_dir / "brands").glob("*/brand.toml"))
+    return own[0] if len(own) == 1 else DEFAULT_BRAND
+
+
+def actor(args: argparse.Namespace, settings: Settings) -> str:
+    """Who decides: --by, COPYDESK_REVIEWER, else the login name."""
+    import getpass
+
+    name = getattr(args, "by", None) or settings.reviewer
+    if not name:
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):
+            name = f"uid-{os.getuid()}"
+    return str(name)[:64]
+
+
+def run_async(main: Callable[[], Awaitable[int]]) -> int:
+    """Run a command's coroutine."""
+    return asyncio.run(main())  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def opened(args: argparse.Namespace, **overrides: Any) -> AsyncIterator[tuple[Runtime, str]]:
+    """An open Runtime and the brand of the command."""
+    settings = load(args, **overrides)
+    from runtime.compose import open_runtime
+
+    async with open_runtime(settings) as runtime:
+        yield runtime, brand_of(args, settings)
+
+
+async def run_threads(
+    runtime: Runtime, ids: Callable[[], list[str]], *, until: Callable[[], Awaitable[bool]], on_tick: Callable[[], Awaitable[None]] | None = None
+) -> bool:
+    """Run only these tasks in this process until `until` answers True; False when a signal stopped it first.
+
+    Other workers may take some of them meanwhile; it waits for those too. SIGINT or SIGTERM once: finish the step and stop,
+    resumable. Twice: stop at once, still resumable.
+    """
+    from runtime.worker import Worker
+
+    worker = Worker(runtime, only=ids)
+    loop = asyncio.get_running_loop()
+    main_task = asyncio.current_task()
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        if stopped and main_task is not None:
+            main_task.cancel()
+        stopped = True
+        worker.drain()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop)
+
+    async def finished() -> bool:
+        return await until()
+
+    async def ticking() -> None:
+        while on_tick is not None:
+            await on_tick()
+            await asyncio.sleep(0.1)
+
+    ticker = asyncio.create_task(ticking())
+    try:
+        await worker.run(until=finished)
+        if on_tick is not None:
+            await on_tick()
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+    finally:
+        ticker.cancel()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(name)
+    return not stopped
+
+
+async def run_session(runtime: Runtime, session: Session, *, show: bool = True) -> bool:
+    """Run a session's threads here until it is terminal or waits for a human, drawing progress on stderr; False if stopped."""
+    from config.vocabulary import SessionStatus
+    from graphs.sessions import session_piece_ids
+    from memory.rows.sessions import Session as SessionRow
+    from runtime.commands.week_view import WeekProgress
+
+    records = runtime.records.for_brand(session.brand)
+    ids = [f"advance:{id}" for id in (session.id, *session_piece_ids(session))]
+
+    async def settled() -> bool:
+        return (await records.get(SessionRow, id=session.id)).status is not SessionStatus.RUNNING
+
+    progress = WeekProgress(records, session, quiet=not show)
+    with progress:
+        return await run_threads(runtime, lambda: ids, until=settled, on_tick=progress.refresh)

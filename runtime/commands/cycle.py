@@ -1,0 +1,149 @@
+"""`cycle run`: a themed week, from its theme to pieces that wait for a human."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from runtime.commands.common import (
+    FINDINGS, INTERRUPTED, OK, WAITING_FOR_HUMAN, actor, add_parts, add_verb, emit, opened, run_async, run_session, run_threads,
+)
+
+if TYPE_CHECKING:
+    from memory.records.protocol import Records
+    from memory.rows.sessions import Session
+    from runtime.compose import Runtime
+
+
+def register(verbs: Any) -> None:
+    parts = add_parts(add_verb(verbs, "cycle", "plan and run a themed week"))
+    run = add_verb(parts, "run", "research, write and check a themed week; the same inputs again change nothing")
+    run.add_argument("--theme", required=True, help="name or title of a theme of the brand, or free text")
+    run.add_argument("--week", metavar="2026-W50", help="ISO week (default: next week in the brand's zone)")
+    run.add_argument("--platform", action="append", default=[], metavar="NAME", help="only this platform (may be repeated)")
+    run.add_argument("--type", action="append", default=[], metavar="NAME", help="only this content type (may be repeated)")
+    run.add_argument("--replan", action="store_true", help="cancel the week's unsealed pieces and plan it anew")
+    run.add_argument("--detach", action="store_true", help="only enqueue it; `worker` processes do the work")
+    run.add_argument("--by", help="who asks (default: COPYDESK_REVIEWER, else the login name)")
+    run.set_defaults(run=lambda args: run_async(lambda: cycle_run(args)))
+
+
+async def cycle_run(args: argparse.Namespace) -> int:
+    """Start (or find) the week's session, run it here unless detached, and print what became of it."""
+    async with opened(args) as (runtime, brand):
+        session = await start(runtime, brand, args)
+        if not args.detach and not await run_session(runtime, session, show=not args.json):
+            return INTERRUPTED
+        return await print_session(args, runtime, brand, session.id)
+
+
+async def start(runtime: Runtime, brand: str, args: argparse.Namespace) -> Session:
+    """The session of the week that the command line names."""
+    from config.vocabulary import CONTENT_TYPES, PLATFORMS, SessionStatus
+    from graphs.sessions import session_piece_ids
+    from graphs.week import next_cycle_key, parse_week
+    from memory.rows.sessions import Session
+    from runtime.start import find_plans, request_cancel, start_cycle
+
+    platforms = [PLATFORMS.parse(name) for name in args.platform]
+    types = [CONTENT_TYPES.parse(name) for name in args.type]
+    week = args.week or next_cycle_key(runtime.clock.now(), runtime.profile(brand).zone)
+    parse_week(week)
+    by = actor(args, runtime.settings)
+    records = runtime.records.for_brand(brand)
+    if args.replan and (plans := await find_plans(records, week)) and plans[-1].status in (SessionStatus.RUNNING, SessionStatus.WAITING):
+        last = plans[-1]
+        await request_cancel(runtime, records, last, by=by, reason="replanned")
+        ids = [f"advance:{id}" for id in (last.id, *session_piece_ids(last))]
+
+        async def ended() -> bool:
+            return (await records.get(Session, id=last.id)).status not in (SessionStatus.RUNNING, SessionStatus.WAITING)
+
+        await run_threads(runtime, lambda: ids, until=ended)
+    return await start_cycle(runtime, brand, theme=args.theme, cycle_key=week, platforms=platforms, types=types, replan=args.replan, by=by)
+
+
+async def summary(records: Records, session_id: str) -> dict[str, Any]:
+    """The shape that scripts rely on: the session, its pieces by outcome, tokens and US dollars."""
+    from agents.spending import session_spent
+    from config.vocabulary import PieceState
+    from memory.rows.sessions import Session
+    from runtime.commands.week_view import session_pieces
+
+    session = await records.get(Session, id=session_id)
+    pieces = await session_pieces(records, session)
+    spent = await session_spent(records, session)
+
+    def count(*states: PieceState) -> int:
+        return sum(piece.state in states for piece in pieces)
+
+    return {
+        "session_id": session.id,
+        "status": str(session.status),
+        "cycle_key": session.cycle_key,
+        "pieces": {
+            "planned": len(pieces),
+            "approved": count(PieceState.APPROVED, PieceState.PUBLISHING, PieceState.PUBLISHED, PieceState.UNKNOWN),
+            "waiting": count(PieceState.WAITING),
+            "rejected": count(PieceState.REJECTED, PieceState.CANCELLED),
+            "failed": count(PieceState.FAILED, PieceState.MISSED),
+        },
+        "tokens": spent.tokens,
+        "cost_usd": round(spent.cost_usd, 6),
+        "skipped": session.outcome.get("skipped", {}),
+        "passed": session.request.get("passed", 0),
+        "reason": session.reason,
+    }
+
+
+async def print_session(args: argparse.Namespace, runtime: Runtime, brand: str, session_id: str) -> int:
+    """Print the session (grid, what waits, what was spent, the next command); its exit code."""
+    from config.vocabulary import SessionStatus
+    from memory.rows.sessions import Session
+    from runtime.commands.week_view import legend, session_pieces, week_table
+
+    records = runtime.records.for_brand(brand)
+    session = await records.get(Session, id=session_id)
+    pieces = await session_pieces(records, session)
+    shape = await summary(records, session_id)
+
+    def draw() -> None:
+        from rich.console import Console
+
+        console = Console(highlight=False, soft_wrap=False)
+        console.print(week_table(session, pieces))
+        console.print(legend(pieces))
+        if shape["passed"]:
+            console.print(f"{shape['passed']} slots of the week had passed and were not planned")
+        for reason in shape["skipped"].values():
+            console.print(f"skipped: {reason}")
+        for piece in pieces:
+            if piece.state in ("failed", "rejected", "missed") and piece.reason:
+                console.print(f"{piece.state}: {piece.platform} {piece.content_type} day {piece.cycle_day}: {piece.reason}", markup=False)
+        waiting = shape["pieces"]["waiting"]
+        console.print(f"\nSession {session.id}: {session.status}. {waiting} wait for you. Spent {shape['cost_usd']:.2f} USD, {shape['tokens']} tokens.", markup=False)
+        if session.reason and session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):
+            console.print(session.reason, markup=False)
+        where = f" --data-dir {args.data_dir}" if args.data_dir else ""
+        if waiting:
+            console.print(f"Next: run_agents.py review list{where}\n      run_agents.py review approve --session {session.id} --all{where}", markup=False)
+        elif shape["pieces"]["approved"]:
+            console.print(f"Next: run_agents.py publish due --until {_week_end(session)}{where}", markup=False)
+
+    emit(args, shape, draw)
+    if session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):
+        return FINDINGS
+    return WAITING_FOR_HUMAN if waiting_now(shape) else OK
+
+
+def waiting_now(shape: dict[str, Any]) -> bool:
+    """Whether a human is asked for something."""
+    return bool(shape["pieces"]["waiting"])
+
+
+def _week_end(session: Session) -> str:
+    from datetime import timedelta
+
+    from graphs.week import monday
+
+    return (monday(session.cycle_key) + timedelta(days=6)).isoformat()
