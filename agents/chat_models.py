@@ -1,0 +1,286 @@
+"""How an agent asks a model: fenced material in, a validated object out, money set aside first, one retry layer.
+
+Retrying is done here and nowhere below: `Unavailable` alone, three attempts, full jitter, Retry-After honoured; then
+the next model of the fallback chain. Each attempt is a usage row of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+from agents.fence import fence
+from agents.spending import Spending, Tokens, Unanswered, Unusable, price_of
+from config.clock import Clock
+from config.errors import ModelRefused, SettingsError, Unavailable, UsageError
+from config.ids import new_token
+from config.settings import Settings
+from config.vocabulary import AgentType
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+V = TypeVar("V", bound=BaseModel)
+ATTEMPTS = 3
+LEAST_WAIT, MOST_WAIT = timedelta(seconds=1), timedelta(seconds=300)
+PROMPT_OVERHEAD = 512
+"""Tokens that a server may add around messages and schema."""
+
+
+@dataclass(frozen=True)
+class Answer(Generic[V]):
+    """What a model answered."""
+
+    value: V
+    mode: Literal["template", "model"]
+    """`template`: the offline model composed it by rules."""
+    model: str
+    usage: Tokens
+
+
+def model_chain(settings: Settings) -> tuple[str, ...]:
+    """The model, then its fallbacks, in the order in which they are tried."""
+    names = [settings.model, *settings.model_fallbacks.split(",")]
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+
+
+def check_model(settings: Settings) -> None:
+    """Refuse at the start what could only fail at the first call.
+
+    Raises:
+        SettingsError: a model's name is malformed.
+        UsageError: a hosted model has no key.
+    """
+    for name in model_chain(settings):
+        scheme, _, rest = name.partition(":")
+        if scheme == "offline" and not rest:
+            continue
+        if scheme != "openai" or not rest:
+            raise SettingsError(f"COPYDESK_MODEL={name!r} is unknown: use `offline:` or `openai:NAME`")
+        # A server of one's own often wants no key; OpenAI's always does.
+        if not settings.openai_api_key.get_secret_value() and not settings.openai_base_url:
+            raise UsageError(f"model {name!r} needs a key: set OPENAI_API_KEY, or use COPYDESK_MODEL=offline:")
+
+
+@cache
+def prompt(name: str) -> str:
+    """The text of agents/prompts/NAME.md."""
+    return (resources.files("agents") / "prompts" / f"{name}.md").read_text("utf-8").strip()
+
+
+class Models:
+    """The models of one brand's work, behind one call."""
+
+    def __init__(self, settings: Settings, spending: Spending, clock: Clock) -> None:
+        self.settings, self.spending, self.clock = settings, spending, clock
+        self._open: dict[str, BaseChatModel] = {}
+        self._random = random.Random()  # jitter only; nothing that is stored depends on it
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether no hosted model is configured."""
+        return model_chain(self.settings) == ("offline:",)
+
+    async def structured(
+        self,
+        schema: type[V],
+        *,
+        agent: AgentType,
+        system: str,
+        material: Mapping[str, Any],
+        session_id: str,
+        piece_id: str = "",
+        max_output_tokens: int = 2000,
+    ) -> Answer[V]:
+        """Ask for a `schema` about `material`, which is untrusted and fenced; `system` says what to do with it.
+
+        Raises:
+            Unavailable: no model of the chain answered in three attempts each; `retry_after` says when to try again.
+            OverBudget: a call does not fit its envelope; nothing was asked.
+            ModelRefused: refused, cut off, empty, or twice not the schema. Never retried elsewhere.
+            SettingsError: the server does not accept the key or know the model.
+        """
+        failed: Unavailable | None = None
+        for name in model_chain(self.settings):
+            asked = _Asked(self, name, schema, agent, system, material, session_id, piece_id, max_output_tokens)
+            try:
+                return cast(Answer[V], await self._retried(asked.answer))
+            except Unavailable as error:
+                failed = error
+        assert failed is not None  # the chain holds the model itself
+        raise failed
+
+    async def _retried(self, call: Callable[[], Any]) -> Any:
+        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
+
+        budget = self.settings.node_timeout - ATTEMPTS * self.settings.model_timeout
+
+        def again(error: BaseException) -> bool:
+            # A wait that the graph step's own timeout would cut short is the queue's to keep: it reads `retry_after`.
+            return isinstance(error, Unavailable) and (
+                error.retry_after is None or _clamped(error.retry_after) <= budget / 2
+            )
+
+        def wait(state: Any) -> float:
+            error = state.outcome.exception()
+            if error.retry_after is not None:
+                return _clamped(error.retry_after).total_seconds()
+            return self._random.uniform(0, min(budget.total_seconds() / 4, 2.0 ** (state.attempt_number - 1)))
+
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            retry=retry_if_exception(again),
+            wait=wait,
+            sleep=lambda seconds: self.clock.sleep(timedelta(seconds=seconds)),
+            reraise=True,
+        )
+        return await retrying(call)
+
+    def open(self, name: str) -> BaseChatModel:
+        """The chat model of that name, opened once."""
+        if name not in self._open:
+            if name.startswith("offline"):
+                from agents.offline import OfflineChatModel
+
+                self._open[name] = OfflineChatModel()
+            else:
+                from agents.openai_models import open_openai_model
+
+                self._open[name] = open_openai_model(name.partition(":")[2], self.settings)
+        return self._open[name]
+
+
+def _clamped(retry_after: timedelta) -> timedelta:
+    return min(MOST_WAIT, max(LEAST_WAIT, retry_after))
+
+
+@dataclass
+class _Asked:
+    """One question to one model."""
+
+    models: Models
+    name: str
+    schema: type[BaseModel]
+    agent: AgentType
+    system: str
+    material: Mapping[str, Any]
+    session_id: str
+    piece_id: str
+    max_output_tokens: int
+
+    async def answer(self) -> Answer[Any]:
+        """The answer, or one more try with the mistake named when it was not the schema."""
+        try:
+            return await self._once()
+        except _NotTheSchema as mistake:
+            try:
+                return await self._once(mistake=str(mistake))
+            except _NotTheSchema as again:
+                raise ModelRefused(
+                    f"model {self.name!r} answered twice with something that is not a {self.schema.__name__}: {again}"
+                ) from None
+
+    async def _once(self, mistake: str = "") -> Answer[Any]:
+        from langchain_core.messages import HumanMessage, SystemMessage
+
+        human = fence(self.material, nonce=new_token())
+        if mistake:
+            human += f"\n\nYour last answer was refused: {mistake}. Answer again, with the schema alone."
+        messages = [SystemMessage(self.system), HumanMessage(human)]
+        if self.name.startswith("offline"):
+            return await self._free(messages)
+        return await self._paid(messages)
+
+    async def _free(self, messages: list[Any]) -> Answer[Any]:
+        bound = self.models.open(self.name).with_structured_output(self.schema, include_raw=True)
+        reply = cast(Mapping[str, Any], await bound.ainvoke(messages))
+        tokens = _tokens(reply["raw"]) or Tokens(0, 0)
+        await self.models.spending.record_free(
+            model=self.name, agent=self.agent, session_id=self.session_id, piece_id=self.piece_id, tokens=tokens
+        )
+        return Answer(_usable(self.name, reply, self.schema), "template", self.name, tokens)
+
+    async def _paid(self, messages: list[Any]) -> Answer[Any]:
+        spending, settings, price = self.models.spending, self.models.settings, price_of(self.name)
+        # No tokenizer makes more tokens than there are bytes, so this is a bound and not an estimate.
+        size = sum(len(message.text.encode()) for message in messages) + len(
+            json.dumps(self.schema.model_json_schema()).encode()
+        )
+        most = Tokens(size + PROMPT_OVERHEAD, self.max_output_tokens)
+        model = self.models.open(self.name)
+        row = await spending.reserve(
+            model=self.name,
+            worst_usd=price.cost(most),
+            agent=self.agent,
+            session_id=self.session_id,
+            piece_id=self.piece_id,
+        )
+        try:
+            async with asyncio.timeout(settings.model_timeout.total_seconds()):
+                bound = model.with_structured_output(
+                    self.schema, method=settings.openai_structured_method, include_raw=True
+                )
+                from agents.openai_models import translated
+
+                with translated(self.name, self.models.clock):
+                    reply = cast(
+                        Mapping[str, Any], await bound.ainvoke(messages, max_completion_tokens=self.max_output_tokens)
+                    )
+        except TimeoutError:
+            await spending.settle(row, cost_usd=row.reserved_usd, tokens=Tokens(0, 0), assumed=True)
+            raise Unanswered(
+                f"model {self.name!r} did not answer in {settings.model_timeout.total_seconds():g} s"
+            ) from None
+        except Unanswered:
+            await spending.settle(row, cost_usd=row.reserved_usd, tokens=Tokens(0, 0), assumed=True)
+            raise
+        except Unusable as error:
+            known = error.tokens
+            cost = price.cost(known) if known else row.reserved_usd
+            await spending.settle(row, cost_usd=cost, tokens=known or Tokens(0, 0), assumed=known is None)
+            raise
+        except (Unavailable, UsageError):
+            # The server said no before any work: nothing is billed.
+            await spending.settle(row, cost_usd=0.0, tokens=Tokens(0, 0))
+            raise
+        tokens = _tokens(reply["raw"])
+        cost = price.cost(tokens) if tokens else row.reserved_usd
+        await spending.settle(row, cost_usd=cost, tokens=tokens or Tokens(0, 0), assumed=tokens is None)
+        return Answer(_usable(self.name, reply, self.schema), "model", self.name, tokens or most)
+
+
+class _NotTheSchema(Exception):
+    """The answer does not parse: worth one more try that names the mistake."""
+
+
+def _tokens(message: Any) -> Tokens | None:
+    usage = getattr(message, "usage_metadata", None)
+    return Tokens(usage["input_tokens"], usage["output_tokens"]) if usage else None
+
+
+def _usable(name: str, reply: Mapping[str, Any], schema: type[BaseModel]) -> BaseModel:
+    """The parsed value. Raises ModelRefused for refusals and answers that were cut off, _NotTheSchema for the rest."""
+    raw = reply["raw"]
+    refusal = raw.additional_kwargs.get("refusal")
+    reason = raw.response_metadata.get("finish_reason")
+    if refusal:
+        raise ModelRefused(f"model {name!r} refused: {str(refusal)[:200]}")
+    if reason in ("length", "content_filter"):
+        raise ModelRefused(f"model {name!r} was cut off: {reason}")
+    value = reply["parsed"]
+    if isinstance(value, schema):
+        return value
+    error = reply.get("parsing_error")
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        raise _NotTheSchema(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    raise _NotTheSchema(str(error)[:200] if error else "no answer in the schema asked for")

@@ -1,0 +1,174 @@
+"""The creation agent: one post from one Brief, and better ones when compliance finds something."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from agents.agent import AgentContext, Brief, Draft, remember
+from agents.answers import PostAnswer
+from agents.chat_models import Answer, prompt
+from agents.compose import LISTS, PLACEHOLDER, TEXTS, pick
+from agents.sentences import mentions, visible
+from config.errors import ModelRefused
+from config.platforms import find_urls, limits
+from config.vocabulary import AgentType
+from memory.rows.checks import Finding
+from memory.rows.content import Piece, Post, Revision
+
+
+async def draft(ctx: AgentContext, piece: Piece, brief: Brief, *, used: Collection[str]) -> Draft:
+    """The first draft of `piece`, on the facts of `brief`; sentences in `used` come last.
+
+    Offline, the same inputs give the same draft. When the facts do not suffice, the post is bare, which no platform
+    takes, and `gaps` says what is missing.
+    Raises BadInput for an impossible cell, else what `Models.structured` raises.
+    """
+    return await _write(ctx, piece, brief, used=used)
+
+
+async def revise(
+    ctx: AgentContext, piece: Piece, revision: Revision, brief: Brief, findings: Sequence[Finding]
+) -> Draft:
+    """The draft again, without what `findings` quote; the same post when nothing can be mended.
+
+    Offline, the same inputs give the same draft. Raises as `draft`.
+    """
+    return await _write(ctx, piece, brief, used=(), revision=revision, findings=findings)
+
+
+async def _write(
+    ctx: AgentContext,
+    piece: Piece,
+    brief: Brief,
+    *,
+    used: Collection[str],
+    revision: Revision | None = None,
+    findings: Sequence[Finding] = (),
+) -> Draft:
+    material = _material(ctx, piece, brief, used, revision, findings)
+    answer = await ctx.models.structured(
+        PostAnswer,
+        agent=AgentType.CREATION,
+        system=prompt("draft"),
+        material=material,
+        session_id=ctx.session_id,
+        piece_id=piece.id,
+        max_output_tokens=3000,
+    )
+    made = _draft(ctx, piece, brief, answer)
+    told = f"{piece.platform} {piece.content_type} about {brief.title}: {made.post.title or made.post.caption[:80] or 'no post'}"
+    if made.gaps:
+        told += f"; gaps: {'; '.join(made.gaps)}"
+    number = revision.revision + 1 if revision else 0
+    await remember(ctx, AgentType.CREATION, f"draft:{piece.id}:{piece.run}:{number}", told, sources=made.sources)
+    return made
+
+
+def _material(
+    ctx: AgentContext,
+    piece: Piece,
+    brief: Brief,
+    used: Collection[str],
+    revision: Revision | None,
+    findings: Sequence[Finding],
+) -> dict[str, Any]:
+    profile, cell = ctx.profile, limits(piece.platform, piece.content_type)
+    fresh = [fact for fact in brief.facts if fact.text not in used]
+    ordered = [*fresh, *(fact for fact in brief.facts if fact.text in used)]
+    ordinal = piece.platform_specs.get("ordinal", "")
+    material: dict[str, Any] = {
+        "task": "draft",
+        "piece": {"id": piece.id, "platform": piece.platform, "content_type": piece.content_type},
+        "limits": cell.model_dump(mode="json", exclude={"source", "checked"}),
+        "brand": {
+            "title": profile.title,
+            "audience": profile.audience,
+            "call_to_action": list(profile.call_to_action),
+            "hashtags": list(profile.hashtags),
+            "link": profile.link,
+            "visual_style": profile.visual_style,
+            "language": profile.language,
+            "guidelines": _guidelines(ctx, piece),
+        },
+        "theme": brief.theme,
+        "day": {"title": brief.title, "angle": brief.angle, "keywords": list(brief.keywords)},
+        "facts": [fact.model_dump(mode="json") for fact in ordered],
+        "gaps": list(brief.gaps),
+        "templates": [
+            {"name": template.name, "structure": template.structure, "media": template.media, "script": template.script}
+            for template in profile.templates
+            if template.content_type == piece.content_type and template.platform in ("any", piece.platform)
+        ],
+        "turn": int(ordinal) if ordinal.isdigit() else pick(piece.id, 97),
+    }
+    if revision is not None:
+        material["avoid"] = _avoid(revision, findings)
+        material["findings"] = [
+            f.model_dump(mode="json", include={"field", "quote", "suggestion", "severity"}) for f in findings
+        ]
+        material["last"] = revision.post.model_dump(mode="json", exclude_defaults=True)
+    return material
+
+
+def _guidelines(ctx: AgentContext, piece: Piece) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": rule.type,
+            "title": rule.title,
+            "requirements": list(rule.requirements),
+            "restrictions": list(rule.restrictions),
+        }
+        for rule in ctx.profile.guidelines
+        if not rule.platforms or piece.platform in rule.platforms
+    ]
+
+
+def _avoid(revision: Revision, findings: Sequence[Finding]) -> list[str]:
+    """What must not be said again: each quote. Lengths are mended by composing, not by avoiding."""
+    quotes = [f.quote for f in findings if f.quote.strip() and f.check_type not in ("limits", "near_duplicate")]
+    if any(finding.check_type == "near_duplicate" for finding in findings):
+        quotes += list(revision.citations)[:1]
+    return [*dict.fromkeys(quotes)]
+
+
+def _draft(ctx: AgentContext, piece: Piece, brief: Brief, answer: Answer[PostAnswer]) -> Draft:
+    """The answer as a post, its citations checked against the brief, nothing in it that nobody put there."""
+    value = answer.value
+    fields: dict[str, Any] = {name: visible(getattr(value, name)).strip() for name in TEXTS}
+    fields |= {
+        name: tuple(visible(text).strip() for text in getattr(value, name) if text.strip())
+        for name in (*LISTS, "hashtags")
+    }
+    post = Post(platform=piece.platform, content_type=piece.content_type, **fields)
+    gaps = list(value.gaps)
+    if answer.mode == "model":
+        _refuse_strange(ctx, post, brief)
+    facts = {fact.source_id: fact for fact in brief.facts}
+    citations = {c.sentence: c.source_id for c in value.citations if c.source_id in facts and _stands(c.sentence, post)}
+    if answer.mode == "model":
+        gaps += [
+            f"a citation of {c.source_id[:40]!r} does not hold" for c in value.citations if c.sentence not in citations
+        ]
+    sources = tuple(dict.fromkeys(citations.values()))
+    named = {template.name for template in ctx.profile.templates}
+    template = value.template if value.template in named else ""
+    return Draft(
+        post=post, sources=sources, citations=citations, gaps=tuple(gaps), mode=answer.mode, template_id=template
+    )
+
+
+def _stands(sentence: str, post: Post) -> bool:
+    return any(mentions(text, sentence.rstrip(".!")) for _, text in post.fields())
+
+
+def _refuse_strange(ctx: AgentContext, post: Post, brief: Brief) -> None:
+    """Raise ModelRefused for places left unfilled, and for addresses that neither the brand nor its facts name."""
+    known = " ".join((ctx.profile.link, *ctx.profile.call_to_action, *(fact.text for fact in brief.facts)))
+    for name, text in post.fields():
+        if found := PLACEHOLDER.search(text) or re.search(r"\{\{.*?\}\}|<script\b", text, re.IGNORECASE):
+            raise ModelRefused(f"the model left {found.group()!r} in {name}: not a text that can go out")
+        for url in find_urls(text):
+            if url not in known:
+                raise ModelRefused(f"the model wrote the address {url[:120]!r} in {name}, which no source holds")

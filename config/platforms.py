@@ -1,0 +1,143 @@
+"""What platforms dictate: which cells of platform x content type exist, how each counts text, how much it takes.
+
+The numbers are data in platforms.toml, dated and sourced. A plug-in registers its own platform with `register_limits`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from config.errors import BadInput, DuplicateName
+from config.vocabulary import nearest
+
+Unit = Literal["chars", "weighted", "bytes", "utf16"]
+UNIT_WORDS: dict[str, str] = {
+    "chars": "characters",
+    "weighted": "weighted characters",
+    "bytes": "bytes of UTF-8",
+    "utf16": "UTF-16 units",
+}
+URL_WEIGHT = 23
+
+
+class Limits(BaseModel):
+    """What one platform takes for one content type. `caption` counts caption and hashtags together, as they go out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    form: str
+    """The media that belongs to it, for people and media prompts."""
+    source: str
+    checked: Any
+    caption: int = Field(ge=1)
+    unit: Unit
+    title: int = 0
+    """Longest title; 0: the platform has no title."""
+    title_unit: Unit = "chars"
+    title_required: bool = False
+    forbidden: str = ""
+    """Characters that the platform refuses in titles and captions."""
+    hashtags: int = 30
+    mentions: int = 0
+    """Most @mentions; 0: no limit known."""
+    alt_text: int = 1000
+    slides: tuple[int, int] | None = None
+    parts: tuple[int, int] | None = None
+
+
+@cache
+def _tables() -> dict[str, dict[str, Limits]]:
+    raw = tomllib.loads((resources.files("config") / "platforms.toml").read_text("utf-8"))
+    tables: dict[str, dict[str, Limits]] = {}
+    for platform, values in raw.items():
+        shared = {key: value for key, value in values.items() if not isinstance(value, dict)}
+        cells = {key: value for key, value in values.items() if isinstance(value, dict)}
+        tables[platform] = {name: Limits.model_validate({**shared, **cell}) for name, cell in cells.items()}
+    return tables
+
+
+def register_limits(platform: str, cells: dict[str, Limits]) -> None:
+    """Add what a plug-in's platform takes, a `Limits` a content type. Raises DuplicateName if the platform is there."""
+    if platform in _tables():
+        raise DuplicateName(f"limits of platform {platform!r} are registered already: choose another name")
+    _tables()[platform] = dict(cells)
+
+
+def possible(platform: str, content_type: str) -> bool:
+    """Whether `platform` knows anything like `content_type`."""
+    return content_type in _tables().get(platform, {})
+
+
+def possible_types(platform: str) -> tuple[str, ...]:
+    """The content types that `platform` takes, in the order of platforms.toml; empty for an unknown platform."""
+    return tuple(_tables().get(platform, {}))
+
+
+def limits(platform: str, content_type: str) -> Limits:
+    """What `platform` takes for `content_type`. Raises BadInput for an impossible cell, naming the possible ones."""
+    cells = _tables().get(platform)
+    if cells is None:
+        raise BadInput(f"platform {platform[:80]!r} has no limits{nearest(platform, list(_tables()))}: register them")
+    if content_type not in cells:
+        raise BadInput(f"{platform} has no {content_type}: it takes {', '.join(cells)}")
+    return cells[content_type]
+
+
+def outgoing_caption(caption: str, hashtags: tuple[str, ...] | list[str]) -> str:
+    """The caption as it is sent: hashtags that it does not hold already follow on a line of their own."""
+    there = {word.lower() for word in re.findall(r"#\w+", caption)}
+    missing = [tag for tag in hashtags if tag.lower() not in there]
+    return "\n\n".join(part for part in (caption, " ".join(missing)) if part)
+
+
+def length(text: str, unit: Unit) -> int:
+    """The length of `text` as a platform counts it."""
+    if unit == "weighted":
+        return weighted_length(text)
+    if unit == "bytes":
+        return len(text.encode("utf-8"))
+    if unit == "utf16":
+        return len(text.encode("utf-16-le")) // 2
+    return len(text)
+
+
+# One emoji, however many code points: flags, keycaps, pictographs with skin tones, selectors, joiners and tags.
+_PICTOGRAPH = (
+    "[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2194-\u21aa\u231a-\u23ff\u24c2\u25aa-\u27bf\u2934\u2935\u2b05-\u2b55\u3030\u303d\u3297\u3299"
+    "\U0001f004\U0001f0cf\U0001f170-\U0001f251\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\U0001f7e0-\U0001f7f0\U0001f90c-\U0001faff]"
+)
+_SINGLE = rf"{_PICTOGRAPH}(?:[\U0001f3fb-\U0001f3ff]|\ufe0f)?(?:[\U000e0020-\U000e007f]+)?"
+_EMOJI = re.compile(rf"[\U0001f1e6-\U0001f1ff]{{2}}|[0-9#*]\ufe0f?\u20e3|{_SINGLE}(?:\u200d{_SINGLE})*")
+_TLDS = (
+    "com|org|net|edu|gov|mil|int|info|biz|name|pro|aero|app|blog|cloud|club|design|dev|digital|email|health|life|live|media|news|"
+    "online|page|shop|site|space|store|tech|today|website|wiki|world|xyz|[a-z]{2}"
+)
+_URL = re.compile(
+    rf"https?://[^\s<>\"]*[^\s<>\".,;:!?)\]'…]|(?<![@\w./-])(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:{_TLDS})(?![\w-])(?:/[^\s<>\"]*[^\s<>\".,;:!?)\]'])?",
+    re.IGNORECASE,
+)
+_LIGHT = ((0, 4351), (8192, 8205), (8208, 8223), (8242, 8247))
+
+
+def find_urls(text: str) -> list[str]:
+    """The addresses in `text`, with or without https://, in order."""
+    return [match.group() for match in _URL.finditer(text)]
+
+
+def weighted_length(text: str) -> int:
+    """Length as X counts it (twitter-text v3): an address is 23, an emoji 2, Latin and its like 1, the rest 2."""
+    text = unicodedata.normalize("NFC", text)
+    total = 0
+    rest = _URL.sub(" ", text)
+    total += sum(URL_WEIGHT - 1 for _ in _URL.finditer(text))
+    emojis = len(_EMOJI.findall(rest))
+    rest = _EMOJI.sub("", rest)
+    total += 2 * emojis
+    return total + sum(1 if any(low <= ord(char) <= high for low, high in _LIGHT) else 2 for char in rest)
