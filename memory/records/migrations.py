@@ -2,8 +2,8 @@
 
 Every `*_at` column, `deadline` and `expires_after` are milliseconds since 1970, UTC. Columns of type TEXT that hold
 lists, maps or nested objects hold JSON. Tables that are searched by vector or words have a `number`, because VACUUM
-(and so a backup) renumbers rowids that nobody declared. Every index but the one that sweeping reads begins with the brand:
-every read names one.
+(and so a backup) renumbers rowids that nobody declared. Every index but the one that sweeping reads begins with the
+brand: every read names one.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ CREATE TABLE reviews (
     session_id TEXT NOT NULL, content_hash TEXT NOT NULL, platform TEXT NOT NULL,
     content_type TEXT NOT NULL, result TEXT NOT NULL, findings INTEGER NOT NULL, severity TEXT,
     why TEXT NOT NULL, decision TEXT NOT NULL, reviewer TEXT NOT NULL, reason TEXT NOT NULL,
-    decided_at INTEGER, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+    edited_to TEXT NOT NULL, decided_at INTEGER, created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
     PRIMARY KEY (brand, id)
 ) STRICT;
 CREATE INDEX reviews_by_decision ON reviews (brand, decision);
@@ -235,10 +236,14 @@ CREATE TRIGGER {table}_vector_{event} AFTER {event} ON {table} BEGIN
 END
 """
 
-_TEXT_SEARCH = (
-    ("brand_knowledge", ("title", "content")),
-    ("agent_memory", ("memory_key", "memory_content")),
-)
+TEXT_INDEXES = {
+    "brand_knowledge": ("title", "content"),
+    "agent_memory": ("memory_key", "memory_content"),
+}
+"""The tables that are found by words, each through an FTS5 table `{table}_text` whose rowid is the row's number.
+
+The engine writes it beside the row: under `trusted_schema = OFF` SQLite lets no trigger touch it.
+"""
 
 
 def run_script(connection: sqlite3.Connection, script: str) -> None:
@@ -264,6 +269,7 @@ def m002_vector_changes(connection: sqlite3.Connection) -> None:
 
 
 def m003_text_search(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE text_indexes (name TEXT PRIMARY KEY) STRICT")  # those that miss no write
     match_text_search(connection)
 
 
@@ -283,31 +289,17 @@ def has_fts5(connection: sqlite3.Connection) -> bool:
 def match_text_search(connection: sqlite3.Connection) -> bool:
     """Make the text indexes fit this build of SQLite; whether text can be searched. Harmless when nothing has changed.
 
-    Without FTS5 the triggers that keep an index would fail every write, so they go; a build that has it rebuilds them.
+    A build without FTS5 cannot keep an index while it writes, so it strikes it out; the next that can makes it anew.
     """
     able = has_fts5(connection)
-    for table, texts in _TEXT_SEARCH:
-        kept = connection.execute(
-            "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = ?", (f"{table}_text_insert",)
-        ).fetchone()
-        if able and not kept:
-            _create_text_index(connection, table, texts)
-        elif kept and not able:
-            for event in ("insert", "delete", "update"):
-                connection.execute(f"DROP TRIGGER {table}_text_{event}")
+    current = {name for (name,) in connection.execute("SELECT name FROM text_indexes")}
+    for table, texts in TEXT_INDEXES.items():
+        if able and table not in current:
+            names = ", ".join(texts)
+            connection.execute(f"DROP TABLE IF EXISTS {table}_text")
+            connection.execute(f"CREATE VIRTUAL TABLE {table}_text USING fts5 ({names}, tokenize='porter unicode61')")
+            connection.execute(f"INSERT INTO {table}_text (rowid, {names}) SELECT number, {names} FROM {table}")
+            connection.execute("INSERT INTO text_indexes (name) VALUES (?)", (table,))
+        elif current and not able:
+            connection.execute("DELETE FROM text_indexes WHERE name = ?", (table,))
     return able
-
-
-def _create_text_index(connection: sqlite3.Connection, table: str, texts: tuple[str, ...]) -> None:
-    names = ", ".join(texts)
-    new, old = (", ".join(f"{row}.{text}" for text in texts) for row in ("NEW", "OLD"))
-    add = f"INSERT INTO {table}_text (rowid, {names}) VALUES (NEW.number, {new});"
-    remove = f"INSERT INTO {table}_text ({table}_text, rowid, {names}) VALUES ('delete', OLD.number, {old});"
-    connection.execute(
-        f"CREATE VIRTUAL TABLE IF NOT EXISTS {table}_text USING fts5"
-        f"({names}, content='{table}', content_rowid='number', tokenize='porter unicode61')"
-    )
-    connection.execute(f"CREATE TRIGGER {table}_text_insert AFTER INSERT ON {table} BEGIN {add} END")
-    connection.execute(f"CREATE TRIGGER {table}_text_delete AFTER DELETE ON {table} BEGIN {remove} END")
-    connection.execute(f"CREATE TRIGGER {table}_text_update AFTER UPDATE ON {table} BEGIN {remove} {add} END")
-    connection.execute(f"INSERT INTO {table}_text ({table}_text) VALUES ('rebuild')")

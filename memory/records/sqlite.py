@@ -16,9 +16,16 @@ from config.ids import parse_slug
 from memory.lease import LeaseGuard, Unleased
 from memory.records import schema
 from memory.records.all_brands import AllBrands
-from memory.records.migrations import LEDGER_ID, LEDGER_MIGRATIONS, RECORDS_ID, RECORDS_MIGRATIONS, match_text_search
+from memory.records.migrations import (
+    LEDGER_ID,
+    LEDGER_MIGRATIONS,
+    RECORDS_ID,
+    RECORDS_MIGRATIONS,
+    TEXT_INDEXES,
+    match_text_search,
+)
 from memory.records.protocol import ALL_BRANDS, Capability, Once, Records, RecordsStore, Scored
-from memory.records.vectors import Matrices
+from memory.records.vectors import Matrices, forget_changes
 from memory.rows import ROW_TYPES, LedgerStep
 from memory.rows.row import Row
 from memory.sqlite_file import SqliteFile, open_sqlite_file
@@ -43,6 +50,7 @@ def _upsert(row_type: type[Row]) -> str:
     return (
         f'INSERT INTO "{row_type.table}" ({_columns(row_type)}) VALUES ({", ".join("?" * len(names))})'
         f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes} WHERE brand = excluded.brand"
+        + (" RETURNING number" if schema.is_searched(row_type) else " RETURNING 0")
     )
 
 
@@ -80,12 +88,12 @@ class SqliteRecordsStore:
         for row_type in filter(schema.expires, ROW_TYPES):
             while swept < limit:
                 size = min(_CHUNK, limit - swept)
-                deleted = await self.file(row_type).write(lambda db, t=row_type, n=size: _sweep(db, t, self.now(), n))  # type: ignore[misc]
+                deleted = await self.records.write(lambda db, t=row_type, n=size: self._sweep(db, t, n))  # type: ignore[misc]
                 swept += deleted
                 if deleted < size:
                     break
             if swept and row_type.vector:
-                await self.file(row_type).write(lambda db, t=row_type: _forget_changes(db, t))  # type: ignore[misc]
+                await self.records.write(lambda db, t=row_type: forget_changes(db, t))  # type: ignore[misc]
         return swept
 
     def file(self, row_type: type[Row]) -> SqliteFile:
@@ -94,21 +102,21 @@ class SqliteRecordsStore:
     def now(self) -> int:
         return to_millis(self.clock.now())
 
+    def indexed_text(self, row_type: type[Row]) -> tuple[str, ...]:
+        """The columns that the text index of this table holds; empty when there is none to keep."""
+        return TEXT_INDEXES.get(row_type.table, ()) if Capability.TEXT_SEARCH in self._capabilities else ()
 
-def _sweep(db: sqlite3.Connection, row_type: type[Row], now: int, limit: int) -> int:
-    return db.execute(
-        f'DELETE FROM "{row_type.table}"'
-        f' WHERE number IN (SELECT number FROM "{row_type.table}" WHERE expires_at <= ? LIMIT ?)',
-        (now, limit),
-    ).rowcount
+    def remove(self, db: sqlite3.Connection, row_type: type[Row], where: str, bound: Sequence[Any]) -> int:
+        """Delete the rows `where` says, and their words; how many there were."""
+        if not self.indexed_text(row_type):
+            return db.execute(f'DELETE FROM "{row_type.table}" WHERE {where}', bound).rowcount
+        numbers = db.execute(f'DELETE FROM "{row_type.table}" WHERE {where} RETURNING number', bound).fetchall()
+        db.executemany(f"DELETE FROM {row_type.table}_text WHERE rowid = ?", numbers)
+        return len(numbers)
 
-
-def _forget_changes(db: sqlite3.Connection, row_type: type[Row]) -> None:
-    # Deletions are listed for the matrices of other processes; listed for ever they would outgrow the table.
-    listed = db.execute("SELECT count(*) FROM vector_changes WHERE table_name = ?", (row_type.table,)).fetchone()[0]
-    if listed > 1000 + 2 * db.execute(f'SELECT count(*) FROM "{row_type.table}"').fetchone()[0]:
-        db.execute("UPDATE vector_tables SET forgotten = generation WHERE name = ?", (row_type.table,))
-        db.execute("DELETE FROM vector_changes WHERE table_name = ?", (row_type.table,))
+    def _sweep(self, db: sqlite3.Connection, row_type: type[Row], limit: int) -> int:
+        some = f'SELECT number FROM "{row_type.table}" WHERE expires_at <= ? LIMIT ?'
+        return self.remove(db, row_type, f"number IN ({some})", [self.now(), limit])
 
 
 class SqliteRecords:
@@ -210,8 +218,15 @@ class SqliteRecords:
         self._lease.ensure_held()  # again: the write may have waited in line, or for another process
         statement = _upsert(row_type)
         for values in rows:
-            if db.execute(statement, tuple(values.values())).rowcount == 0:
+            written = db.execute(statement, tuple(values.values())).fetchone()
+            if written is None:
                 raise _foreign(row_type, [values[name] for name in row_type.key.columns])
+            if texts := self._store.indexed_text(row_type):
+                marks = ", ".join("?" * len(texts))
+                db.execute(
+                    f"INSERT OR REPLACE INTO {row_type.table}_text (rowid, {', '.join(texts)}) VALUES (?, {marks})",
+                    (written[0], *(values[name] for name in texts)),
+                )
 
     async def delete(self, row_type: type[R], **key: Any) -> None:
         stored = schema.full_key(row_type, self._brand, key)
@@ -220,9 +235,7 @@ class SqliteRecords:
 
         def remove(db: sqlite3.Connection) -> None:
             self._lease.ensure_held()
-            db.execute(
-                f'DELETE FROM "{row_type.table}" WHERE {conditions} AND brand = ?', (*stored.values(), self._brand)
-            )
+            self._store.remove(db, row_type, f"{conditions} AND brand = ?", [*stored.values(), self._brand])
 
         await self._store.file(row_type).write(remove)
 

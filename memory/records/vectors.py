@@ -187,3 +187,11 @@ class Matrices:
                 self._held.popitem(last=False)
         self._held.move_to_end(key)
         return self._held[key]
+
+
+def forget_changes(db: sqlite3.Connection, row_type: type[Row]) -> None:
+    """Shorten the change log once deletions fill it: matrices that have not seen them load everything again."""
+    listed = db.execute("SELECT count(*) FROM vector_changes WHERE table_name = ?", (row_type.table,)).fetchone()[0]
+    if listed > _SPARE_CHANGES + 2 * db.execute(f'SELECT count(*) FROM "{row_type.table}"').fetchone()[0]:
+        db.execute("UPDATE vector_tables SET forgotten = generation WHERE name = ?", (row_type.table,))
+        db.execute("DELETE FROM vector_changes WHERE table_name = ?", (row_type.table,))
