@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _MATRICES = 16  # kept per process, least recently used out first
-_SPARSE = (
-    8  # gather the rows that pass the filters, instead of multiplying all, when they are fewer than one in this many
-)
+_SPARSE = 8  # when fewer than one row in this many passes the filters, those are gathered; else all are multiplied
+_SPARE_CHANGES = 1000  # entries of the change log that are kept whatever the size of the table
 
 
 class Matrix:
