@@ -1,0 +1,11 @@
+"""`brand`: see, check and make brands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.commands.common import add_verb
+
+
+def register(verbs: Any) -> None:
+    add_verb(verbs, "brand", "see, check and make brands")

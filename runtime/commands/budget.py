@@ -1,0 +1,11 @@
+"""`budget`: money set aside and spent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.commands.common import add_verb
+
+
+def register(verbs: Any) -> None:
+    add_verb(verbs, "budget", "money set aside and spent")

@@ -1,0 +1,11 @@
+"""`lint`: check text against the rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.commands.common import add_verb
+
+
+def register(verbs: Any) -> None:
+    add_verb(verbs, "lint", "check text against the rules")

@@ -1,0 +1,11 @@
+"""`piece`: see pieces and their history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.commands.common import add_verb
+
+
+def register(verbs: Any) -> None:
+    add_verb(verbs, "piece", "see pieces and their history")

@@ -1,0 +1,11 @@
+"""`queue`: see and mend the work queues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.commands.common import add_verb
+
+
+def register(verbs: Any) -> None:
+    add_verb(verbs, "queue", "see and mend the work queues")

@@ -1,0 +1,11 @@
+"""`session`: see, resume and cancel sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.commands.common import add_verb
+
+
+def register(verbs: Any) -> None:
+    add_verb(verbs, "session", "see, resume and cancel sessions")
