@@ -87,9 +87,13 @@ def check(text: FieldText, judge: Judge) -> Iterable[Finding]:
                 grade = reading_grade(text.text)
                 if grade > int(limit.group(1)):
                     yield text.finding(
-                        0, len(text.text), rule="BRAND-READING-GRADE", check_type="brand_voice", severity=guideline.severity,
+                        0,
+                        len(text.text),
+                        rule="BRAND-READING-GRADE",
+                        check_type="brand_voice",
+                        severity=guideline.severity,
                         suggestion=f"{guideline.title}: reads at grade {grade}, the limit is {limit.group(1)}: shorter sentences and words.",
-                    )  # fmt: skip
+                    )
     if text.field.split("[")[0] in _PROSE:
         yield from _loudness(text)
 

@@ -56,9 +56,17 @@ class FieldText:
         """A finding on the half-open span of the ORIGINAL text."""
         quote = self.text[start:end]
         return Finding(
-            rule=rule, check_type=check_type, severity=severity, field=self.field, start=start, end=end, suggestion=suggestion, source=source, jurisdiction=jurisdiction,
+            rule=rule,
+            check_type=check_type,
+            severity=severity,
+            field=self.field,
+            start=start,
+            end=end,
+            suggestion=suggestion,
+            source=source,
+            jurisdiction=jurisdiction,
             quote=quote if len(quote) <= QUOTE_LIMIT else quote[: QUOTE_LIMIT - 1] + "…",
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,27 @@ def advice(sentence: Sentence, start: int, end: int) -> bool:
     return any(
         phrase in text
         for phrase in (
-            "not suitable for", "not recommended for", "do not use if", "don't use if", "not for people with", "not a substitute", "not intended", "medical advice", "not replace",
-            "should not use", "not be used by", "seek medical", "avoid if you have", "unsuitable for", "not advised for", "not meant to", "cannot replace", "no substitute", "not a replacement",
+            "not suitable for",
+            "not recommended for",
+            "do not use if",
+            "don't use if",
+            "not for people with",
+            "not a substitute",
+            "not intended",
+            "medical advice",
+            "not replace",
+            "should not use",
+            "not be used by",
+            "seek medical",
+            "avoid if you have",
+            "unsuitable for",
+            "not advised for",
+            "not meant to",
+            "cannot replace",
+            "no substitute",
+            "not a replacement",
         )
-    )  # fmt: skip
+    )
 
 
 def lifestyle(sentence: Sentence, start: int, end: int) -> bool:

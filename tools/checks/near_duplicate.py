@@ -34,3 +34,10 @@ def near_duplicates(text: str, others: Mapping[str, str], threshold: float = 85.
     return sorted(
         (NearDuplicate(str(name), round(score, 1)) for _, score, name in hits), key=lambda hit: (-hit.score, hit.name)
     )
+
+
+def similarity(text: str, other: str) -> float:
+    """How alike two texts are, 0 to 1, where letter case, punctuation, links, hashtags and the order of words do not count."""
+    from rapidfuzz import fuzz
+
+    return round(fuzz.token_sort_ratio(_plain(text), _plain(other)) / 100, 4)
