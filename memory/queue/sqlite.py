@@ -131,7 +131,7 @@ class SqliteTaskQueue(TaskQueue):
 
         def lease(connection: sqlite3.Connection) -> list[Lease]:
             now = self._now()
-            connection.execute(f"{_TAKE_BACK} AND expires_at <= ?", (now,))
+            self._take_back_expired(connection, now)
             best = self._best(connection, names, now=now, limit=wanted, solo=solo, only=ids)
             leases = [
                 Lease(task=task, token=new_token(), expires_at=from_millis(now + ttl_ms), solo=solo) for _, task in best
@@ -174,6 +174,9 @@ class SqliteTaskQueue(TaskQueue):
                     connection.execute(f"UPDATE tasks SET {_DEAD} WHERE seq = ?", (now, reason, row[0]))
             if not bad:
                 return best
+
+    def _take_back_expired(self, connection: sqlite3.Connection, now: int) -> int:
+        return connection.execute(f"{_TAKE_BACK} AND expires_at <= ?", (now,)).rowcount
 
     def _room(self, connection: sqlite3.Connection, queue: str) -> float:
         found = connection.execute("SELECT paused, concurrency FROM queues WHERE name = ?", (queue,)).fetchone()
@@ -272,7 +275,7 @@ class SqliteTaskQueue(TaskQueue):
         dead = [text for text in owners if judge(Owner(**json.loads(text))) is False]
 
         def take_back(connection: sqlite3.Connection) -> int:
-            ended = connection.execute(f"{_TAKE_BACK} AND expires_at <= ?", (self._now(),)).rowcount
+            ended = self._take_back_expired(connection, self._now())
             return ended + sum(connection.execute(f"{_TAKE_BACK} AND owner = ?", (text,)).rowcount for text in dead)
 
         return await self._file.write(take_back)
