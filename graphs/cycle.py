@@ -18,6 +18,7 @@ from agents import coordination, research
 from agents.agent import DayPlan
 from config.brand_profile import Theme
 from config.ids import name_id
+from config.platforms import possible
 from config.vocabulary import UNSETTLED, AgentType, PieceState
 from graphs.arrange import take_slot
 from graphs.context import PASS_THROUGH, GraphContext, advance_piece_task
@@ -30,7 +31,6 @@ from memory.rows.brand import Brand
 from memory.rows.content import Piece
 from memory.rows.publication import ScheduledPublication
 from memory.rows.sessions import Assignment, Session
-from tools.checks.limits import possible
 
 GRAPH = "cycle"
 VERSION = 1

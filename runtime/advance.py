@@ -356,7 +356,7 @@ async def _run(
     while True:
         snapshot = await graph.aget_state({"configurable": {"thread_id": thread_id}})
         if snapshot.created_at is not None:
-            found = int((snapshot.metadata or {}).get("graph_version", version))
+            found = int(dict(snapshot.metadata or {}).get("graph_version", version))  # type: ignore[call-overload]
             if found > version:
                 return Later(
                     PARK,

@@ -29,7 +29,7 @@ from memory.queue.owner import current_owner
 from memory.queue.protocol import Owner, TaskQueue, open_queue
 from memory.records.protocol import Records, RecordsStore, open_records
 from memory.rows.brand import Brand
-from memory.user_sessions import UserSessions, open_user_sessions
+from memory.user_sessions import UserSessionsStore, open_user_sessions
 from tools.publish.ledger import Ledger
 from tools.publish.outbox import OutboxPublisher
 from tools.publish.protocol import Publisher
@@ -50,7 +50,7 @@ class Runtime:
     queue: TaskQueue
     cache: CacheStore
     checkpoints: Checkpoints
-    user_sessions: UserSessions
+    user_sessions: UserSessionsStore
     embedder: Embedder
     owner: Owner
     publishers: dict[str, Publisher] = field(default_factory=dict)

@@ -5,6 +5,7 @@ durable state.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any, Literal
 
 from config.errors import NotFound
 from config.vocabulary import PieceState
@@ -163,7 +164,7 @@ async def publish_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
 
 async def _late(
     runtime: Runtime, records: Records, piece: Piece, row: ScheduledPublication, now: datetime
-) -> datetime | None | bool:
+) -> datetime | bool | None:
     """What lateness demands: False to send now, an instant to send then, None when it is missed."""
     late = now - (row.arranged_at or row.scheduled_at)
     if late <= SEND_LATE:
@@ -201,7 +202,7 @@ async def write_state(
         **({"external_id": publication.external_id, "url": publication.url} if publication.external_id else {}),
         **({"error": publication.reason, "code": publication.code} if publication.reason else {}),
     }
-    changes: dict[str, object] = {"reason": publication.reason}
+    changes: dict[str, Any] = {"reason": publication.reason}
     if state is PieceState.PUBLISHED:
         changes = {"reason": "", "published_at": piece.published_at or runtime.clock.now()}
     elif publication.status is Status.NEEDS_HUMAN:
@@ -241,9 +242,9 @@ async def reconcile_publication(runtime: Runtime, brand: str, piece_id: str, gua
         publication.status is Status.PUBLISHING
         and publication.permit is not None
         and publication.permit.deadline is not None
+        and not publication.sendable
     ):
-        if not publication.sendable:
-            return max(publication.permit.deadline, runtime.clock.now()) + timedelta(seconds=1)
+        return max(publication.permit.deadline, runtime.clock.now()) + timedelta(seconds=1)
     if publication.sendable:
         await runtime.queue.enqueue(publish_task(row))
     return None

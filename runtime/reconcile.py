@@ -25,8 +25,8 @@ UPKEEP_BRAND = "copydesk"
 """The brand column of tasks that belong to no brand."""
 
 DERIVATIONS = {
-    "advance_session": "agent_sessions: status running (or waiting with no piece waiting any more, or its cancel flag set), not dead-lettered",
-    "advance_piece": "content_library: state planned, drafting or checking; or waiting with a decision on its hash or a cancel flag",
+    "advance_session": "agent_sessions: running, or waiting with no piece waiting any more or its cancel flag set; not dead-lettered",
+    "advance_piece": "content_library: planned, drafting, checking, or waiting with a decision on its hash or a cancel flag",
     "publish": "publication_schedule: state approved, sealed",
     "reconcile_publication": "publication_schedule: state publishing or unknown",
     "reconcile": "built in: every reconcile_every, and at worker start",

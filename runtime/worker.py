@@ -151,7 +151,7 @@ class Worker:
         heartbeat.add(guard)
         running = asyncio.create_task(self._work(lease, guard, heartbeat), name=lease.task.id)
         loop = asyncio.get_running_loop()
-        guard.on_lost(lambda: loop.call_soon_threadsafe(running.cancel))
+        guard.on_lost(lambda: _cancel_from_anywhere(loop, running))
         self._running[running] = (guard, lease)
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -302,6 +302,11 @@ class Worker:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=5.0)
+
+
+def _cancel_from_anywhere(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: the task is gone with it
+        loop.call_soon_threadsafe(task.cancel)
 
 
 def _text(payload: Any, key: str) -> str:

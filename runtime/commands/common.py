@@ -32,8 +32,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 class Parser(argparse.ArgumentParser):
     """argparse with one clear line for a mistake: what, and the nearest thing that exists."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         found = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
@@ -51,9 +51,15 @@ class Parser(argparse.ArgumentParser):
 def add_global_options(parser: argparse.ArgumentParser, *, top: bool) -> None:
     """The options that stand before or after the verb."""
     default: Any = None if top else argparse.SUPPRESS
-    parser.add_argument("--data-dir", metavar="DIR", default=default, help="folder of the embedded databases (default ./.copydesk)")
-    parser.add_argument("--brand", metavar="NAME", default=default, help=f"which brand (default: your only one, else {DEFAULT_BRAND})")
-    parser.add_argument("--json", action="store_true", default=False if top else argparse.SUPPRESS, help="print JSON for programs")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", default=default, help="folder of the embedded databases (default ./.copydesk)"
+    )
+    parser.add_argument(
+        "--brand", metavar="NAME", default=default, help=f"which brand (default: your only one, else {DEFAULT_BRAND})"
+    )
+    parser.add_argument(
+        "--json", action="store_true", default=False if top else argparse.SUPPRESS, help="print JSON for programs"
+    )
     parser.add_argument("--log-level", metavar="LEVEL", default=default, help="debug, info, warning (default) or error")
 
 
@@ -93,7 +99,9 @@ def dispatch(argv: list[str]) -> int:
             try:
                 value.encode("utf-8")
             except UnicodeEncodeError:
-                raise BadInput(f"argument {value.encode('utf-8', 'backslashreplace').decode()!r} is not valid UTF-8") from None
+                raise BadInput(
+                    f"argument {value.encode('utf-8', 'backslashreplace').decode()!r} is not valid UTF-8"
+                ) from None
             if "\x00" in value:
                 raise BadInput("an argument holds a NUL character: remove it")
         args = build_parser().parse_args(argv)
@@ -189,7 +197,11 @@ async def opened(args: argparse.Namespace, **overrides: Any) -> AsyncIterator[tu
 
 
 async def run_threads(
-    runtime: Runtime, ids: Callable[[], list[str]], *, until: Callable[[], Awaitable[bool]], on_tick: Callable[[], Awaitable[None]] | None = None
+    runtime: Runtime,
+    ids: Callable[[], list[str]],
+    *,
+    until: Callable[[], Awaitable[bool]],
+    on_tick: Callable[[], Awaitable[None]] | None = None,
 ) -> bool:
     """Run only these tasks in this process until `until` answers True; False when a signal stopped it first.
 

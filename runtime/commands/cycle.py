@@ -6,7 +6,18 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from runtime.commands.common import (
-    FINDINGS, INTERRUPTED, OK, WAITING_FOR_HUMAN, actor, add_parts, add_verb, emit, opened, run_async, run_session, run_threads,
+    FINDINGS,
+    INTERRUPTED,
+    OK,
+    WAITING_FOR_HUMAN,
+    actor,
+    add_parts,
+    add_verb,
+    emit,
+    opened,
+    run_async,
+    run_session,
+    run_threads,
 )
 
 if TYPE_CHECKING:
@@ -20,8 +31,12 @@ def register(verbs: Any) -> None:
     run = add_verb(parts, "run", "research, write and check a themed week; the same inputs again change nothing")
     run.add_argument("--theme", required=True, help="name or title of a theme of the brand, or free text")
     run.add_argument("--week", metavar="2026-W50", help="ISO week (default: next week in the brand's zone)")
-    run.add_argument("--platform", action="append", default=[], metavar="NAME", help="only this platform (may be repeated)")
-    run.add_argument("--type", action="append", default=[], metavar="NAME", help="only this content type (may be repeated)")
+    run.add_argument(
+        "--platform", action="append", default=[], metavar="NAME", help="only this platform (may be repeated)"
+    )
+    run.add_argument(
+        "--type", action="append", default=[], metavar="NAME", help="only this content type (may be repeated)"
+    )
     run.add_argument("--replan", action="store_true", help="cancel the week's unsealed pieces and plan it anew")
     run.add_argument("--detach", action="store_true", help="only enqueue it; `worker` processes do the work")
     run.add_argument("--by", help="who asks (default: COPYDESK_REVIEWER, else the login name)")
@@ -51,7 +66,11 @@ async def start(runtime: Runtime, brand: str, args: argparse.Namespace) -> Sessi
     parse_week(week)
     by = actor(args, runtime.settings)
     records = runtime.records.for_brand(brand)
-    if args.replan and (plans := await find_plans(records, week)) and plans[-1].status in (SessionStatus.RUNNING, SessionStatus.WAITING):
+    if (
+        args.replan
+        and (plans := await find_plans(records, week))
+        and plans[-1].status in (SessionStatus.RUNNING, SessionStatus.WAITING)
+    ):
         last = plans[-1]
         await request_cancel(runtime, records, last, by=by, reason="replanned")
         ids = [f"advance:{id}" for id in (last.id, *session_piece_ids(last))]
@@ -60,7 +79,9 @@ async def start(runtime: Runtime, brand: str, args: argparse.Namespace) -> Sessi
             return (await records.get(Session, id=last.id)).status not in (SessionStatus.RUNNING, SessionStatus.WAITING)
 
         await run_threads(runtime, lambda: ids, until=ended)
-    return await start_cycle(runtime, brand, theme=args.theme, cycle_key=week, platforms=platforms, types=types, replan=args.replan, by=by)
+    return await start_cycle(
+        runtime, brand, theme=args.theme, cycle_key=week, platforms=platforms, types=types, replan=args.replan, by=by
+    )
 
 
 async def summary(records: Records, session_id: str) -> dict[str, Any]:
@@ -119,14 +140,23 @@ async def print_session(args: argparse.Namespace, runtime: Runtime, brand: str, 
             console.print(f"skipped: {reason}")
         for piece in pieces:
             if piece.state in ("failed", "rejected", "missed") and piece.reason:
-                console.print(f"{piece.state}: {piece.platform} {piece.content_type} day {piece.cycle_day}: {piece.reason}", markup=False)
+                console.print(
+                    f"{piece.state}: {piece.platform} {piece.content_type} day {piece.cycle_day}: {piece.reason}",
+                    markup=False,
+                )
         waiting = shape["pieces"]["waiting"]
-        console.print(f"\nSession {session.id}: {session.status}. {waiting} wait for you. Spent {shape['cost_usd']:.2f} USD, {shape['tokens']} tokens.", markup=False)
+        console.print(
+            f"\nSession {session.id}: {session.status}. {waiting} wait for you. Spent {shape['cost_usd']:.2f} USD, {shape['tokens']} tokens.",
+            markup=False,
+        )
         if session.reason and session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):
             console.print(session.reason, markup=False)
         where = f" --data-dir {args.data_dir}" if args.data_dir else ""
         if waiting:
-            console.print(f"Next: run_agents.py review list{where}\n      run_agents.py review approve --session {session.id} --all{where}", markup=False)
+            console.print(
+                f"Next: run_agents.py review list{where}\n      run_agents.py review approve --session {session.id} --all{where}",
+                markup=False,
+            )
         elif shape["pieces"]["approved"]:
             console.print(f"Next: run_agents.py publish due --until {_week_end(session)}{where}", markup=False)
 

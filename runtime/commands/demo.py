@@ -26,7 +26,9 @@ async def run_demo(args: argparse.Namespace) -> int:
         week = args.week or next_cycle_key(runtime.clock.now(), profile.zone)
         parse_week(week)
         plans = await find_plans(runtime.records.for_brand(brand), week)
-        session = plans[-1] if plans else await start_cycle(runtime, brand, theme=profile.themes[0].name, cycle_key=week)
+        session = (
+            plans[-1] if plans else await start_cycle(runtime, brand, theme=profile.themes[0].name, cycle_key=week)
+        )
         if not await run_session(runtime, session, show=not args.json):
             return INTERRUPTED
         code = await print_session(args, runtime, brand, session.id)

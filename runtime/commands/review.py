@@ -1,0 +1,379 @@
+"""`review`: what waits for a human, and the human's decision about exactly these bytes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config.errors import BadInput, Conflict
+from runtime.commands.common import (
+    FINDINGS,
+    INTERRUPTED,
+    OK,
+    actor,
+    add_parts,
+    add_verb,
+    emit,
+    fail,
+    opened,
+    printable,
+    run_async,
+    run_threads,
+)
+
+if TYPE_CHECKING:
+    from memory.records.protocol import Records
+    from memory.rows.checks import ComplianceCheck
+    from memory.rows.content import Piece, Revision
+    from runtime.compose import Runtime
+
+
+def register(verbs: Any) -> None:
+    parts = add_parts(add_verb(verbs, "review", "see and decide what waits for a human"))
+    listing = add_verb(parts, "list", "what waits for a decision, critical first")
+    listing.add_argument("--session", metavar="S", help="only of this session")
+    listing.set_defaults(run=lambda args: run_async(lambda: review_list(args)))
+    show = add_verb(parts, "show", "the exact bytes that would go out, with what the rules found in them")
+    show.add_argument("id", metavar="ID", help="piece id")
+    show.set_defaults(run=lambda args: run_async(lambda: review_show(args)))
+    for name, help in (("approve", "approve exactly the bytes that are pending"), ("reject", "refuse them")):
+        verb = add_verb(parts, name, help)
+        verb.add_argument(
+            "ids",
+            metavar="ID[@HASH]",
+            nargs="*",
+            help="piece id, with the content hash (or its first 8 characters) to be strict",
+        )
+        verb.add_argument("--session", metavar="S", help="with --all: every pending piece of this session")
+        verb.add_argument("--all", action="store_true", help="with --session: all of them")
+        verb.add_argument("--by", metavar="NAME", help="who decides (default: COPYDESK_REVIEWER, else the login name)")
+        verb.add_argument("--reason", default="", help="recorded with the decision")
+        verb.set_defaults(run=lambda args, name=name: run_async(lambda: review_decide(args, name)))
+    edit = add_verb(parts, "edit", "replace the text; it is checked again and waits again")
+    edit.add_argument("id", metavar="ID", help="piece id")
+    edit.add_argument(
+        "--file",
+        metavar="F",
+        help="JSON of the post as `review show --json` prints it under `post` (- = standard input)",
+    )
+    edit.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=TEXT",
+        help="replace one field, such as caption=... (may be repeated)",
+    )
+    edit.add_argument("--by", metavar="NAME", help="who edits")
+    edit.add_argument("--reason", default="", help="recorded with the edit")
+    edit.set_defaults(run=lambda args: run_async(lambda: review_edit(args)))
+
+
+async def review_list(args: argparse.Namespace) -> int:
+    """Print the open reviews."""
+    from config.ids import parse_id
+    from runtime.reviews import pending_reviews
+
+    session_id = parse_id(args.session, what="--session") if args.session else ""
+    async with opened(args) as (runtime, brand):
+        rows = await pending_reviews(runtime.records.for_brand(brand), session_id=session_id)
+        shape = [
+            {
+                "piece_id": row.piece_id,
+                "platform": row.platform,
+                "content_type": row.content_type,
+                "result": str(row.result),
+                "findings": row.findings,
+                "content_hash": row.content_hash,
+                "session_id": row.session_id,
+                "why": row.why,
+            }
+            for row in rows
+        ]
+
+        def draw() -> None:
+            from rich.console import Console
+            from rich.table import Table
+
+            if not rows:
+                print("Nothing waits for you.")
+                return
+            table = Table(pad_edge=False)
+            for name in ("piece", "platform", "type", "result", "findings", "hash", "why"):
+                table.add_column(name, no_wrap=name in ("piece", "hash"))
+            for row in rows:
+                table.add_row(
+                    row.piece_id,
+                    row.platform,
+                    row.content_type,
+                    str(row.result),
+                    str(row.findings),
+                    row.content_hash[:12],
+                    printable(row.why),
+                )
+            Console(highlight=False).print(table)
+
+        emit(args, shape, draw)
+    return OK
+
+
+async def _load(records: Records, text: str) -> tuple[Piece, Revision, list[ComplianceCheck]]:
+    from config.ids import parse_id
+    from graphs.pieces import get_revision
+    from memory.rows.checks import ComplianceCheck
+    from memory.rows.content import Piece
+
+    piece = await records.get(Piece, id=parse_id(text, what="piece"))
+    if not piece.content_hash:
+        raise Conflict(f"piece {piece.id} is {piece.state}: nothing is written yet")
+    revision = await get_revision(records, piece)
+    checks = [
+        row
+        for row in await records.list_rows(ComplianceCheck, content_id=piece.id)
+        if row.content_hash == piece.content_hash
+    ]
+    return piece, revision, checks
+
+
+async def review_show(args: argparse.Namespace) -> int:
+    """Print the post as it would go out, field by field, and every finding with its place."""
+    async with opened(args) as (runtime, brand):
+        piece, revision, checks = await _load(runtime.records.for_brand(brand), args.id)
+        findings = [finding for row in checks for finding in row.findings]
+        shape = {
+            "piece_id": piece.id,
+            "state": str(piece.state),
+            "reason": piece.reason,
+            "content_hash": piece.content_hash,
+            "post": revision.post.model_dump(mode="json"),
+            "checks": [
+                {
+                    "check_type": row.check_type,
+                    "result": str(row.check_result),
+                    "by": row.checked_by,
+                    "notes": row.recommendations,
+                }
+                for row in checks
+            ],
+            "findings": [finding.model_dump(mode="json") for finding in findings],
+            "sources": list(revision.sources),
+            "citations": revision.citations,
+            "gaps": list(revision.gaps),
+            "mode": revision.mode,
+            "author": revision.author,
+        }
+
+        def draw() -> None:
+            from rich.console import Console
+            from rich.text import Text
+
+            console = Console(highlight=False)
+            console.print(
+                f"{piece.platform} {piece.content_type}, day {piece.cycle_day} of {piece.cycle_key}: {piece.state}",
+                style="bold",
+                markup=False,
+            )
+            console.print(
+                f"{piece.reason}\nhash {piece.content_hash}  written by {revision.author} ({revision.mode})\n",
+                markup=False,
+            )
+            for name, text in revision.post.fields():
+                shown = Text(text)  # marked first, made printable after: the offsets count the original characters
+                for finding in findings:
+                    if finding.field == name and finding.end > finding.start:
+                        shown.stylize(
+                            "reverse red" if finding.severity == "critical" else "reverse yellow",
+                            finding.start,
+                            finding.end,
+                        )
+                shown.plain = printable(shown.plain) if len(printable(shown.plain)) == len(shown.plain) else shown.plain
+                console.print(
+                    Text(f"{name}: ", style="dim") + (shown if printable(text) == text else Text(printable(text)))
+                )
+            for finding in findings:
+                console.print(
+                    f"\n{finding.severity} {finding.rule} in {finding.field}[{finding.start}:{finding.end}] {finding.quote!r}\n"
+                    f"  {finding.suggestion}\n  {finding.source}",
+                    markup=False,
+                )
+            for row in checks:
+                console.print(
+                    f"{row.check_type}: {row.check_result}{'' if row.findings else ' (no rule fired)'}", markup=False
+                )
+            if revision.gaps:
+                console.print("gaps: " + "; ".join(revision.gaps), markup=False)
+            if revision.sources:
+                console.print("sources: " + ", ".join(revision.sources), markup=False)
+            console.print(f"\nNext: run_agents.py review approve {piece.id}@{piece.content_hash[:12]}", markup=False)
+
+        emit(args, shape, draw)
+    return OK
+
+
+async def _targets(args: argparse.Namespace, runtime: Runtime, brand: str) -> list[tuple[str, str]]:
+    """The (piece, content hash) pairs to decide: read once, when the command starts."""
+    from config.ids import parse_id
+    from memory.rows.content import Piece
+    from memory.rows.sessions import Session
+    from runtime.reviews import pending_reviews
+
+    records = runtime.records.for_brand(brand)
+    if args.all != bool(args.session) or (args.all and args.ids):
+        raise BadInput("give piece ids, or --session S together with --all")
+    if args.all:
+        session = await records.get(Session, id=parse_id(args.session, what="--session"))
+        return [(row.piece_id, row.content_hash) for row in await pending_reviews(records, session_id=session.id)]
+    if not args.ids:
+        raise BadInput("no piece given: `review list` prints their ids")
+    targets = []
+    for text in args.ids:
+        name, _, wanted = text.partition("@")
+        piece = await records.get(Piece, id=parse_id(name, what="piece"))
+        if wanted and (len(wanted) < 8 or not piece.content_hash.startswith(wanted)):
+            # Carried on as given: deciding it answers that other bytes are pending.
+            targets.append((piece.id, wanted))
+        else:
+            targets.append((piece.id, piece.content_hash))
+    return targets
+
+
+async def review_decide(args: argparse.Namespace, verb: str) -> int:
+    """Decide each hash, then run the waiting steps of those pieces here; 1 if any of them was not decided."""
+    from config.vocabulary import Decision, PieceState
+    from memory.rows.content import Piece
+    from runtime.commands.common import actor as who
+    from runtime.reviews import decide
+
+    decision = Decision.APPROVED if verb == "approve" else Decision.REJECTED
+    if len(args.reason) > 2000:
+        raise BadInput("--reason is longer than 2000 characters: shorten it")
+    async with opened(args) as (runtime, brand):
+        by = who(args, runtime.settings)
+        results: list[dict[str, Any]] = []
+        decided: list[str] = []
+        sessions: set[str] = set()
+        records = runtime.records.for_brand(brand)
+        for piece_id, content_hash in await _targets(args, runtime, brand):
+            try:
+                answer = await decide(runtime, brand, piece_id, content_hash, decision, by=by, reason=args.reason)
+            except Conflict as error:
+                results.append(
+                    {"piece_id": piece_id, "content_hash": content_hash, "decision": None, "error": str(error)}
+                )
+                continue
+            decided.append(piece_id)
+            results.append(
+                {
+                    "piece_id": piece_id,
+                    "content_hash": content_hash,
+                    "decision": answer.decision,
+                    "by": answer.by,
+                    "error": None,
+                }
+            )
+
+        async def applied() -> bool:
+            rows = await records.find_many(Piece, [{"id": id} for id in decided])
+            sessions.update(row.session_id for row in rows)
+            if any(row.state is PieceState.WAITING for row in rows):
+                return False
+            waiting = [await runtime.queue.find(f"advance:{id}") for id in (*decided, *sessions)]
+            return not any(waiting)
+
+        finished = (
+            await run_threads(runtime, lambda: [f"advance:{id}" for id in (*decided, *sessions)], until=applied)
+            if decided
+            else True
+        )
+        rows = {row.id: row for row in await records.find_many(Piece, [{"id": id} for id in decided])}
+        for result in results:
+            if result["piece_id"] in rows:
+                result["state"] = str(rows[result["piece_id"]].state)
+                result["reason"] = rows[result["piece_id"]].reason
+
+        def draw() -> None:
+            for result in results:
+                if result["error"]:
+                    fail(result["error"])
+                else:
+                    note = f" ({result['reason']})" if result["reason"] else ""
+                    print(
+                        printable(
+                            f"{result['decision']} {result['piece_id']}@{result['content_hash'][:12]} -> {result['state']}{note}"
+                        )
+                    )
+            if not results:
+                print("Nothing waits for you there.")
+
+        emit(args, results, draw)
+    if not finished:
+        return INTERRUPTED
+    return FINDINGS if any(result["error"] for result in results) else OK
+
+
+async def review_edit(args: argparse.Namespace) -> int:
+    """Replace the outgoing bytes, check them again, and say what they wait for."""
+    from pydantic import ValidationError
+
+    from config.vocabulary import UNSETTLED
+    from memory.rows.content import Piece, Post
+    from runtime.reviews import edit
+
+    async with opened(args) as (runtime, brand):
+        records = runtime.records.for_brand(brand)
+        piece, revision, _ = await _load(records, args.id)
+        values = revision.post.model_dump(mode="json")
+        if bool(args.file) == bool(args.set):
+            raise BadInput("give either --file F or --set FIELD=TEXT")
+        if args.file:
+            values = _read_post(args.file)
+        for change in args.set:
+            name, equals, text = change.partition("=")
+            if not equals or name not in Post.model_fields:
+                raise BadInput(f"--set {change[:60]!r}: write FIELD=TEXT with one of {', '.join(Post.model_fields)}")
+            values[name] = text.split("\n\n") if isinstance(values[name], list) else text
+        try:
+            post = Post.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise BadInput(
+                f"{args.file or '--set'}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
+            ) from None
+        await edit(runtime, brand, piece.id, post, by=actor(args, runtime.settings), reason=args.reason)
+
+        async def checked() -> bool:
+            return (await records.get(Piece, id=piece.id)).state not in UNSETTLED
+
+        ids = [f"advance:{piece.id}", f"advance:{piece.session_id}"]
+        if not await run_threads(runtime, lambda: ids, until=checked):
+            return INTERRUPTED
+        piece = await records.get(Piece, id=piece.id)
+        emit(
+            args,
+            {
+                "piece_id": piece.id,
+                "content_hash": piece.content_hash,
+                "state": str(piece.state),
+                "reason": piece.reason,
+            },
+            f"{piece.id}@{piece.content_hash[:12]} is {piece.state}: {piece.reason}",
+        )
+    return OK
+
+
+def _read_post(path: str) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
+        value = json.loads(text)
+    except OSError as error:
+        raise BadInput(f"--file {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(
+            f"--file {path} is not JSON ({error}): take what `review show --json` prints under `post`"
+        ) from None
+    if not isinstance(value, dict):
+        raise BadInput(f"--file {path}: must hold one JSON object")
+    post = value.get("post", value)
+    return dict(post) if isinstance(post, dict) else {}
