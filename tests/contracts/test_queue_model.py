@@ -36,7 +36,7 @@ from tests.fakes.planted_queues import PLANTED, open_planted
 MORE = int(os.environ.get("COPYDESK_TEST_QUEUE_EXAMPLES", "0"))
 SETTINGS = settings(
     max_examples=MORE or 100,
-    stateful_step_count=60 if MORE else 40,
+    stateful_step_count=60 if MORE else 50,
     derandomize=not MORE,
     deadline=None,
     database=None,
@@ -222,9 +222,9 @@ class Histories(RuleBasedStateMachine):
     @rule(
         queues=st.sampled_from([["a"], ["b", "a"], ["a", "b"]]),
         limit=st.integers(1, 3),
-        solo=st.sampled_from([False, False, False, True]),
+        solo=st.booleans(),
         owner=st.sampled_from(OWNERS),
-        only=st.sampled_from([None, None, ["t0", "t1", "t6"]]),
+        only=st.sampled_from([None, None, None, ["t0", "t1", "t6"]]),
         at_once=st.sampled_from([0, 0, 0, 1]),
     )
     def claim(
@@ -252,21 +252,19 @@ class Histories(RuleBasedStateMachine):
         self.lease(rows, [leases[row.task.id] for row in rows], OWNERS[0])
 
     @precondition(lambda self: self.leases)
-    @rule(picks=st.lists(st.integers(0, 9), min_size=1, max_size=2))
-    def complete(self, picks: list[int]) -> None:
-        leases = [self.pick(n) for n in picks]
-        answer = self.run(outcome(self.queue.complete(*leases)))
-        assert answer == (None if all([self.model.complete(lease) for lease in leases]) else "lost")
-
-    @precondition(lambda self: self.leases)
     @rule(
         pick=st.integers(0, 9),
-        verb=st.sampled_from(["extend", "retry_at", "release", "release_at", "bury", "bury", "progressed"]),
+        verb=st.sampled_from(
+            ["complete", "complete", "extend", "progressed", "retry_at", "release", "release_at", "bury", "bury"]
+        ),
         delay=st.sampled_from([timedelta(0), TTL]),
     )
     def use_a_lease(self, pick: int, verb: str, delay: timedelta) -> None:
         lease, now = self.pick(pick), self.clock.now()
         row = self.model.current(lease)
+        if verb == "complete":
+            assert self.run(outcome(self.queue.complete(lease))) == (None if self.model.complete(lease) else "lost")
+            return
         if verb == "extend":
             extended = replace(lease, expires_at=now + TTL) if row else None
             assert self.run(self.queue.extend([lease], ttl=TTL)) == [extended]
@@ -326,7 +324,7 @@ class Histories(RuleBasedStateMachine):
             model.concurrency = {**model.concurrency, queue: limit}
 
     @rule(
-        duration=st.sampled_from([MS, TTL - MS, TTL, -MS, -TTL, timedelta(hours=-1)]),
+        duration=st.sampled_from([MS, TTL - MS, TTL, TTL, -MS, -TTL]),
         to_the_end_of=st.sampled_from([None, 0, 1, 2]),
     )
     def pass_time(self, duration: timedelta, to_the_end_of: int | None) -> None:
