@@ -231,13 +231,14 @@ async def decide(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
         and revision.author == "creation"
     ):
         return {"verdict": "revise", "why": str(result)}
+    failed = {kind for kind, r in present.items() if r == CheckResult.FAILED}
+    if revision.gaps and failed <= {"limits"}:  # what is missing cannot pass the platform's limits: a human fills it in
+        return {"verdict": "ask", "why": f"a brief with gaps, not yet a post: {'; '.join(revision.gaps)[:300]}"}
     if result is CheckResult.FAILED:
         return {
             "verdict": "reject",
-            "why": "; ".join(sorted(kind for kind, r in present.items() if r == CheckResult.FAILED)),
+            "why": "; ".join(sorted(failed)),
         }
-    if revision.gaps:
-        return {"verdict": "ask", "why": f"a brief with gaps, not yet a post: {'; '.join(revision.gaps)[:300]}"}
     if result is CheckResult.MANUAL_REVIEW:
         return {"verdict": "ask", "why": "a rule asks for a human eye"}
     if context.profile.approval == "all":

@@ -7,18 +7,17 @@ wants to write the piece enqueues that task and claims it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 
-from config.errors import Busy, LeaseLost
-from graphs.context import advance_piece_task
-from memory.queue.protocol import GENERATION_QUEUE
+from config.errors import Busy, LeaseLost, NotFound
+from graphs.context import advance_piece_task, advance_session_task
+from memory.queue.protocol import Enqueued, Task
 from runtime.compose import Runtime
 from runtime.guard import Heartbeat, TaskGuard
 
 
-@asynccontextmanager
-async def hold_piece(
+def hold_piece(
     runtime: Runtime,
     brand: str,
     piece_id: str,
@@ -26,26 +25,51 @@ async def hold_piece(
     heartbeat: Heartbeat | None = None,
     wait: timedelta = timedelta(0),
     look_again: bool = False,
-) -> AsyncIterator[TaskGuard]:
+) -> AbstractAsyncContextManager[TaskGuard]:
     """Hold the piece's lease. With `look_again` the piece is advanced afterwards, else the task goes as it came.
 
     Raises Busy when somebody else holds it for longer than `wait`.
     """
     task = advance_piece_task(brand, piece_id, runtime.clock)
+    return hold_task(runtime, task, f"piece {piece_id}", heartbeat=heartbeat, wait=wait, look_again=look_again)
+
+
+def hold_session(
+    runtime: Runtime, brand: str, session_id: str, *, wait: timedelta = timedelta(0), look_again: bool = False
+) -> AbstractAsyncContextManager[TaskGuard]:
+    """Hold the session's lease; as `hold_piece`."""
+    task = advance_session_task(brand, session_id, runtime.clock)
+    return hold_task(runtime, task, f"session {session_id}", wait=wait, look_again=look_again)
+
+
+@asynccontextmanager
+async def hold_task(
+    runtime: Runtime,
+    task: Task,
+    what: str,
+    *,
+    heartbeat: Heartbeat | None = None,
+    wait: timedelta = timedelta(0),
+    look_again: bool = False,
+) -> AsyncIterator[TaskGuard]:
+    """Hold the lease of `task`, enqueueing it if it is absent and reviving it if it is dead; `what` names it in errors."""
     ttl = runtime.settings.lease
     known = await runtime.queue.find(task.id) is not None
     deadline = runtime.clock.boottime() + wait.total_seconds()
     while True:
-        await runtime.queue.enqueue(task)
-        claimed = await runtime.queue.claim([GENERATION_QUEUE], owner=runtime.owner, ttl=ttl, limit=1, only=[task.id])
+        if await runtime.queue.enqueue(task) == [Enqueued.DEAD]:
+            # Nobody can lease a dead task, and a human who mends its piece must: the row keeps why it died.
+            with suppress(NotFound):
+                await runtime.queue.requeue(task.id)
+        claimed = await runtime.queue.claim([task.queue], owner=runtime.owner, ttl=ttl, limit=1, only=[task.id])
         if not claimed:  # a task that killed workers is given out alone only
             claimed = await runtime.queue.claim(
-                [GENERATION_QUEUE], owner=runtime.owner, ttl=ttl, limit=1, only=[task.id], solo=True
+                [task.queue], owner=runtime.owner, ttl=ttl, limit=1, only=[task.id], solo=True
             )
         if claimed:
             break
         if runtime.clock.boottime() >= deadline:
-            raise Busy(f"piece {piece_id} is being worked on: try again in a moment")
+            raise Busy(f"{what} is being worked on: try again in a moment")
         known = True
         await runtime.clock.sleep(timedelta(milliseconds=100))
     guard = TaskGuard(claimed[0], runtime.queue, runtime.clock, ttl)

@@ -5,7 +5,7 @@ durable state.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from config.errors import NotFound
 from config.vocabulary import PieceState
@@ -137,8 +137,8 @@ async def publish_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
     if now < row.scheduled_at and not publisher.ready_ahead:
         return row.scheduled_at
     if before.attempt == 0 and not publisher.ready_ahead:
-        again = await _late(runtime, records, piece, row, now)
-        if again is not False:
+        send, again = await _late(runtime, records, piece, row, now)
+        if not send:
             return again
     piece = await move(records, runtime.clock, piece, PieceState.PUBLISHING)
     row = await find_schedule(records, piece) or row
@@ -164,11 +164,11 @@ async def publish_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
 
 async def _late(
     runtime: Runtime, records: Records, piece: Piece, row: ScheduledPublication, now: datetime
-) -> datetime | bool | None:
-    """What lateness demands: False to send now, an instant to send then, None when it is missed."""
+) -> tuple[bool, datetime | None]:
+    """Whether to send now; if not, the instant to send at, None when it is missed."""
     late = now - (row.arranged_at or row.scheduled_at)
     if late <= SEND_LATE:
-        return False
+        return True, None
     if late <= MOVE_LATE:
         zone = runtime.profile(piece.brand).zone
         for at in [now + timedelta(minutes=15 * n) for n in range(1, 24)] + [
@@ -179,7 +179,7 @@ async def _late(
                 await move(
                     records, runtime.clock, piece, PieceState.APPROVED, schedule={"scheduled_at": at, "arranged_at": at}
                 )
-                return at
+                return False, at
     await move(
         records,
         runtime.clock,
@@ -187,7 +187,7 @@ async def _late(
         PieceState.MISSED,
         reason=f"due {row.scheduled_at:%Y-%m-%d %H:%M} UTC, found {late} late: nothing was sent",
     )
-    return None
+    return False, None
 
 
 async def write_state(

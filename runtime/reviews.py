@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from config.errors import AlreadyPublished, Conflict
 from config.ids import new_token
-from config.vocabulary import Decision, PieceState
+from config.vocabulary import CheckResult, Decision, PieceState
 from graphs.context import advance_piece_task, note
 from graphs.ids import review_id
 from graphs.pieces import find_schedule, get_revision
@@ -84,6 +84,10 @@ async def _decide(
         review = await records.find(Review, id=review_id(piece.id, content_hash))
         if review is None or piece.state is not PieceState.WAITING:
             raise Conflict(f"piece {piece.id} is {piece.state}: no human is asked about {content_hash[:12] or 'it'}")
+        if decision is Decision.APPROVED and review.result is CheckResult.FAILED:
+            raise Conflict(
+                f"piece {piece.id} failed its checks and cannot be approved as it is: `review edit {piece.id}` ({review.why})"
+            )
         now = runtime.clock.now()
         row = review.model_copy(
             update={

@@ -15,6 +15,7 @@ from runtime.commands.common import (
     add_verb,
     emit,
     opened,
+    printable,
     run_async,
     run_session,
     run_threads,
@@ -131,34 +132,28 @@ async def print_session(args: argparse.Namespace, runtime: Runtime, brand: str, 
     def draw() -> None:
         from rich.console import Console
 
-        console = Console(highlight=False, soft_wrap=False)
-        console.print(week_table(session, pieces))
-        console.print(legend(pieces))
+        console = Console(highlight=False)
+        console.print(week_table(session, pieces, width=console.width))
+        print(legend(pieces))
         if shape["passed"]:
-            console.print(f"{shape['passed']} slots of the week had passed and were not planned")
+            print(f"{shape['passed']} slots of the week had passed and were not planned")
         for reason in shape["skipped"].values():
-            console.print(f"skipped: {reason}")
+            print(printable(f"skipped: {reason}"))
         for piece in pieces:
             if piece.state in ("failed", "rejected", "missed") and piece.reason:
-                console.print(
-                    f"{piece.state}: {piece.platform} {piece.content_type} day {piece.cycle_day}: {piece.reason}",
-                    markup=False,
-                )
+                place = f"{piece.platform} {piece.content_type} day {piece.cycle_day}"
+                print(printable(f"{piece.state}: {place}: {piece.reason}"))
         waiting = shape["pieces"]["waiting"]
-        console.print(
-            f"\nSession {session.id}: {session.status}. {waiting} wait for you. Spent {shape['cost_usd']:.2f} USD, {shape['tokens']} tokens.",
-            markup=False,
-        )
+        print(f"\nSession {session.id}: {session.status}. {waiting} wait for you.")
+        print(f"Spent {shape['cost_usd']:.2f} USD, {shape['tokens']} tokens.")
         if session.reason and session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):
-            console.print(session.reason, markup=False)
+            print(printable(session.reason))
         where = f" --data-dir {args.data_dir}" if args.data_dir else ""
         if waiting:
-            console.print(
-                f"Next: run_agents.py review list{where}\n      run_agents.py review approve --session {session.id} --all{where}",
-                markup=False,
-            )
+            print(f"Next: run_agents.py review list{where}")
+            print(f"      run_agents.py review approve --session {session.id} --all{where}")
         elif shape["pieces"]["approved"]:
-            console.print(f"Next: run_agents.py publish due --until {_week_end(session)}{where}", markup=False)
+            print(f"Next: run_agents.py publish due --until {_week_end(session)}{where}")
 
     emit(args, shape, draw)
     if session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):

@@ -31,7 +31,9 @@ def register(verbs: Any) -> None:
     parts = add_parts(add_verb(verbs, "publish", "send what is due; see and resolve what was sent"))
     due = add_verb(parts, "due", "send what is due now; the outbox may be filled ahead with --until")
     due.add_argument(
-        "--until", metavar="DATE", help="2026-12-13 or 2026-12-13T18:00 (brand's zone): past now for the outbox alone"
+        "--until",
+        metavar="DATE",
+        help="2026-12-13, 2026-12-13T18:00 (brand's zone) or 2026-W50: past now for the outbox alone",
     )
     due.set_defaults(run=lambda args: run_async(lambda: publish_due(args)))
     status = add_verb(parts, "status", "every publication and where it stands")
@@ -55,20 +57,25 @@ def register(verbs: Any) -> None:
 
 
 def parse_until(text: str | None, now: datetime, zone: str) -> datetime:
-    """The instant up to which slots count as due: a date means its end in `zone`. Raises BadInput with the remedy."""
+    """The instant up to which slots count as due: a date or week means its end in `zone`. Raises BadInput with the remedy."""
+    import re
     from zoneinfo import ZoneInfo
+
+    from graphs.week import monday
 
     if text is None:
         return now
     try:
-        if "T" in text:
+        if re.fullmatch(r"[0-9]{4}-W[0-9]{2}", text):
+            at = datetime.combine(monday(text) + timedelta(days=7), time(0), tzinfo=ZoneInfo(zone))
+        elif "T" in text:
             at = datetime.fromisoformat(text)
             at = at.replace(tzinfo=ZoneInfo(zone)) if at.tzinfo is None else at
         else:
             at = datetime.combine(date.fromisoformat(text) + timedelta(days=1), time(0), tzinfo=ZoneInfo(zone))
         at = at.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise BadInput(f"--until {text[:40]!r} is not a date: write 2026-12-13 or 2026-12-13T18:00") from None
+        raise BadInput(f"--until {text[:40]!r} is not a date: write 2026-12-13, 2026-12-13T18:00 or 2026-W50") from None
     if at > now + timedelta(days=400):
         raise BadInput(f"--until {text!r} is more than 400 days ahead: choose an earlier date")
     return at
@@ -185,24 +192,21 @@ async def publish_status(args: argparse.Namespace) -> int:
         shape = [_line(*pair) for pair in pairs]
 
         def draw() -> None:
+            from rich.box import SIMPLE_HEAD
             from rich.console import Console
             from rich.table import Table
 
             if not shape:
                 print("Nothing is approved or sent yet.")
                 return
-            table = Table(pad_edge=False)
-            for name in ("at", "platform", "type", "status", "pub_key", "where", "why"):
-                table.add_column(name, no_wrap=name == "pub_key")
+            table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+            for name in ("at", "what", "status", "pub_key", "where"):
+                table.add_column(name, no_wrap=name != "where")
             for item in shape:
+                what = f"{item['platform']} {item['content_type']}"
+                where = item["url"] or item["reason"]
                 table.add_row(
-                    item["scheduled_at"][:16].replace("T", " "),
-                    item["platform"],
-                    item["content_type"],
-                    item["status"],
-                    item["pub_key"][:12],
-                    item["url"] or "",
-                    item["reason"],
+                    item["scheduled_at"][:16].replace("T", " "), what, item["status"], item["pub_key"][:12], where
                 )
             Console(highlight=False).print(table)
 

@@ -94,26 +94,22 @@ async def review_list(args: argparse.Namespace) -> int:
         ]
 
         def draw() -> None:
+            from rich.box import SIMPLE_HEAD
             from rich.console import Console
             from rich.table import Table
 
             if not rows:
                 print("Nothing waits for you.")
                 return
-            table = Table(pad_edge=False)
-            for name in ("piece", "platform", "type", "result", "findings", "hash", "why"):
-                table.add_column(name, no_wrap=name in ("piece", "hash"))
+            table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+            for name in ("piece", "what", "result", "hash"):
+                table.add_column(name, no_wrap=True)
             for row in rows:
-                table.add_row(
-                    row.piece_id,
-                    row.platform,
-                    row.content_type,
-                    str(row.result),
-                    str(row.findings),
-                    row.content_hash[:12],
-                    printable(row.why),
-                )
+                what = f"{row.platform} {row.content_type}"
+                table.add_row(row.piece_id, what, f"{row.result} {row.findings}", row.content_hash[:12])
             Console(highlight=False).print(table)
+            for why in sorted({row.why for row in rows}):
+                print(printable(f"{sum(row.why == why for row in rows)} because {why}"))
 
         emit(args, shape, draw)
     return OK

@@ -36,8 +36,9 @@ async def session_pieces(records: Records, session: Session) -> list[Piece]:
     return await records.find_many(Piece, [{"id": id} for id in session_piece_ids(session)])
 
 
-def week_table(session: Session, pieces: list[Piece]) -> Any:
-    """A rich table: a row a day, a column a platform, a mark and the content type for each piece."""
+def week_table(session: Session, pieces: list[Piece], *, width: int = 80) -> Any:
+    """A rich table: a row a day, a column a platform, a mark and the content type for each piece; the time where `width` allows."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
@@ -48,12 +49,16 @@ def week_table(session: Session, pieces: list[Piece]) -> Any:
     for slot, piece_id in zip(slots, session_piece_ids(session), strict=True):
         state = by_id[piece_id].state if piece_id in by_id else PieceState.PLANNED
         mark, style = MARKS[state]
-        cells[slot.day, slot.platform].append((f"{mark} {slot.content_type} {slot.local[11:]}", style))
+        cells[slot.day, slot.platform].append(
+            (f"{mark} {slot.content_type}" + (f" {slot.local[11:]}" if width >= 110 else ""), style)
+        )
     title = f"{session.cycle_key}  {session.theme}" if session.kind == "cycle" else session.goal
-    table = Table(title=title, title_style="bold", title_justify="left", show_lines=False, pad_edge=False)
-    table.add_column("")
+    table = Table(
+        title=title, title_style="bold", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
+    )
+    table.add_column("day", no_wrap=True)
     for platform in platforms:
-        table.add_column(platform)
+        table.add_column(platform, no_wrap=True)
     for day in sorted({slot.day for slot in slots}):
         row: list[Any] = [DAYS[day - 1][:3].capitalize()]
         for platform in platforms:
@@ -101,7 +106,7 @@ class WeekProgress:
             from rich.console import Group
             from rich.text import Text
 
-            self._live.update(Group(week_table(self._session, pieces), Text(line)))
+            self._live.update(Group(week_table(self._session, pieces, width=self._live.console.width), Text(line)))
         elif line != self._last and line:
             print(line, file=sys.stderr, flush=True)
         self._last = line
