@@ -53,7 +53,10 @@ class Kit:
 
     def hooks(self) -> list[str]:
         """Lines of the brand's own that may open a post, at most twelve words, the one of this piece's turn first."""
-        own = [self.title, self.angle, f"{self.theme}: {self.title}", self.theme]
+        # The angle is what the plan says about the day, not to the reader: it opens nothing.
+        own = [self.title, self.theme]
+        if not mentions(self.title, self.theme):
+            own.insert(1, f"{self.theme}: {self.title}")
         fitting = [line for line in dict.fromkeys(own) if self.allowed(line) and len(line.split()) <= 12]
         at = self.turn % len(fitting) if fitting else 0
         return fitting[at:] + fitting[:at]
@@ -178,19 +181,21 @@ def _finish(kit: Kit, made: Made) -> Made:
     shown = list(fields.get("slides") or fields.get("on_screen_text") or [])
     if kit.content_type == "thread":
         shown = []
-    if not fields.get("media_prompts") and shown:
+    shown = [" ".join(text.split()) for text in shown]
+    if not fields.get("media_prompts"):
+        what = "Shot" if kit.content_type == "reel" else "Card"
+        shape = "vertical 9:16" if kit.content_type in ("reel", "story") else "square"
         fields["media_prompts"] = [
-            ". ".join(
+            " ".join(
                 part
-                for part in (f"{n} of {len(shown)}, {kit.cell.form}", f"on screen: {text.rstrip('.')}", style)
+                for part in (f"{what} {n} of {len(shown)}, {shape}.", f"Words on it: {text}", style and f"{style}.")
                 if part
             )
-            + "."
             for n, text in enumerate(shown, 1)
         ]
     if not fields.get("alt_text") and shown:
         if kit.content_type == "reel":
-            fields["alt_text"] = [f"Video cover with the words: {shown[0]}"[: kit.cell.alt_text]]
+            fields["alt_text"] = [f"Cover of a video with the words: {shown[0]}"]
         else:
             fields["alt_text"] = [f"Card {n} of {len(shown)} with the words: {text}" for n, text in enumerate(shown, 1)]
     return made

@@ -128,16 +128,30 @@ _LIGHT = ((0, 4351), (8192, 8205), (8208, 8223), (8242, 8247))
 
 def find_urls(text: str) -> list[str]:
     """The addresses in `text`, with or without https://, in order."""
-    return [match.group() for match in _URL.finditer(text)]
+    return [match.group() for match in _URL.finditer(text) if _is_address(match.group())]
+
+
+def _is_address(url: str) -> bool:
+    """Whether every label of the host fits DNS (63 bytes, as punycode) and the whole fits X (4,096 characters)."""
+    host = re.split(r"[/?#:]", re.sub(r"^https?://", "", url, flags=re.IGNORECASE))[0]
+    labels = [len(label) if label.isascii() else 4 + len(label.encode("punycode")) for label in host.split(".")]
+    return len(url) <= 4096 and len(labels) > 1 and all(0 < size <= 63 for size in labels)
 
 
 def weighted_length(text: str) -> int:
     """Length as X counts it (twitter-text v3): an address is 23, an emoji 2, Latin and its like 1, the rest 2."""
     text = unicodedata.normalize("NFC", text)
     total = 0
-    rest = _URL.sub(" ", text)
-    total += sum(URL_WEIGHT - 1 for _ in _URL.finditer(text))
-    emojis = len(_EMOJI.findall(rest))
-    rest = _EMOJI.sub("", rest)
-    total += 2 * emojis
-    return total + sum(1 if any(low <= ord(char) <= high for low, high in _LIGHT) else 2 for char in rest)
+
+    def weigh(match: re.Match[str]) -> str:
+        nonlocal total
+        if not _is_address(match.group()):
+            return match.group()
+        total += URL_WEIGHT
+        return ""
+
+    rest = _URL.sub(weigh, text)
+    total += 2 * len(_EMOJI.findall(rest))
+    return total + sum(
+        1 if any(low <= ord(char) <= high for low, high in _LIGHT) else 2 for char in _EMOJI.sub("", rest)
+    )
