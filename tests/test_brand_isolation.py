@@ -1,0 +1,113 @@
+"""Two brands share one store and never see each other: random operations by both against what each alone would see.
+
+Each store that brands share has a property of its own here, made of the same random steps.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from config.clock import ManualClock
+from config.errors import Conflict
+from memory.records import Records, open_records
+from memory.rows import BrandKnowledge, Control, LedgerStep, Piece, ScheduledPublication
+from memory.rows.row import Row
+from tests.contracts.test_records import a_claim, a_control, a_piece, a_step, a_vector
+
+NOW = ManualClock().now()
+BRANDS = ("acme", "acme-2")
+NAMES = ("a", "b", "c")
+TABLES: tuple[type[Row], ...] = (Piece, Control, LedgerStep, BrandKnowledge, ScheduledPublication)
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(BRANDS),
+        st.sampled_from(["put", "put_two", "delete", "once"]),
+        st.sampled_from(TABLES),
+        st.sampled_from(NAMES),
+        st.sampled_from(NAMES),
+    ),
+    max_size=25,
+)
+
+
+def a_row(table: type[Row], brand: str, name: str, text: str) -> Row:
+    """A row of `brand` whose key holds `name`, so that brands collide wherever a key names no brand."""
+    if table is Piece:
+        return a_piece(brand=brand, id=name, title=text)
+    if table is Control:
+        return a_control(name, brand=brand, value=text)
+    if table is LedgerStep:
+        return a_step(1, 0, name, brand=brand, pub_key="pub", reason=text)
+    if table is BrandKnowledge:
+        return a_claim(name, brand=brand, content=text, embedding=a_vector(1.0, ord(text)))
+    made = {"cycle_key": "2026-W50", "id": name, "content_id": name, "platform": "x", "content_type": "quote"}
+    return ScheduledPublication(
+        brand=brand, theme=text, cycle_day=1, scheduled_at=NOW, created_at=NOW, updated_at=NOW, **made
+    )
+
+
+def key_of(row: Row) -> dict[str, Any]:
+    return dict(zip(row.key.columns, row.key_values(), strict=True))
+
+
+async def everything(records: Records) -> list[Row]:
+    """Every row that the brand can reach, by every way of reaching it."""
+    found: list[Row] = []
+    for table in TABLES:
+        rows = [a_row(table, brand, name, "x") for brand in BRANDS for name in NAMES]
+        found += await records.find_many(table, [key_of(row) for row in rows])
+        found += [row for each in rows if (row := await records.find(table, **key_of(each))) is not None]
+    found += await records.find_by(Piece)
+    found += await records.find_by(Piece, content_type="quote")
+    found += await records.find_by(BrandKnowledge, status="active")
+    found += await records.list_rows(Control)
+    found += await records.list_rows(LedgerStep, pub_key="pub")
+    found += await records.list_rows(ScheduledPublication, cycle_key="2026-W50")
+    found += [hit.row for hit in await records.search(BrandKnowledge, a_vector(1.0), embedder_id="e1", limit=9)]
+    found += [hit.row for hit in await records.search_text(BrandKnowledge, "a b c", limit=9)]
+    for name in NAMES:
+        for table in TABLES:
+            if (decided := await records.find_once(table.table, name, table)) is not None:
+                found.append(decided.row)
+    return found
+
+
+@settings(max_examples=40, deadline=None, database=None)
+@given(steps=steps)
+async def test_no_brand_sees_or_changes_a_row_of_another_in_records(steps: list[tuple[Any, ...]]) -> None:
+    expected: dict[str, dict[Any, Row]] = {brand: {} for brand in BRANDS}
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_records(f"sqlite:///{folder}", clock=ManualClock()) as store:
+            opened = {brand: store.for_brand(brand) for brand in BRANDS}
+            for brand, what, table, name, text in steps:
+                mine, theirs = expected[brand], expected[next(other for other in BRANDS if other != brand)]
+                rows = [a_row(table, brand, name, text)]
+                if what == "put_two":
+                    rows.append(a_row(table, brand, NAMES[0], text))
+                if what == "delete":
+                    await opened[brand].delete(table, **key_of(rows[0]))
+                    mine.pop((table, rows[0].key_values()), None)
+                elif what == "once":
+                    await opened[brand].create_once(table.table, name, rows[0], token=brand)
+                elif any((table, row.key_values()) in theirs for row in rows):
+                    with pytest.raises(Conflict):
+                        await opened[brand].put(*rows)
+                else:
+                    await opened[brand].put(*rows)
+                    mine.update({(table, row.key_values()): row.model_copy(update={"row_version": 1}) for row in rows})
+            for brand in BRANDS:
+                assert {row.brand for row in await everything(opened[brand])} <= {brand}
+                for (table, _), row in expected[brand].items():
+                    assert await opened[brand].get(table, **key_of(row)) == row
+                left = [row for table in TABLES for row in await opened[brand].find_many(table, keys_of(table, brand))]
+                assert len(left) == len(expected[brand])
+
+
+def keys_of(table: type[Row], brand: str) -> list[dict[str, Any]]:
+    return [key_of(a_row(table, brand, name, "x")) for name in NAMES]
