@@ -312,8 +312,8 @@ class Ledger:
         if reason := await still_allowed():
             return "not_allowed", reason
         known = await self.read(subject.pub_key, subject.part_count)
-        if permit.part < len(known.sent_ids):
-            return "already_out", "this part was found to be out while the permit was taken"
+        if known.permit is None or known.permit.step_id != permit.step_id or known.status is not Status.PUBLISHING:
+            return "overtaken", f"by the time of sending the publication was {known.status}"
         if not publisher.ready_ahead and not await self._burst.admit(self._records, permit, now=self._clock.now()):
             again = self._burst.next_window(self._clock.now())
             return (
