@@ -31,8 +31,8 @@ from memory.records.protocol import Records, RecordsStore, open_records
 from memory.rows.brand import Brand
 from memory.user_sessions import UserSessionsStore, open_user_sessions
 from tools.publish.ledger import Ledger
-from tools.publish.outbox import OutboxPublisher
 from tools.publish.protocol import Publisher
+from tools.publish.publishers import Publishers
 
 if TYPE_CHECKING:
     from langgraph.pregel import Pregel
@@ -154,6 +154,7 @@ async def open_runtime(
     # Tracing would send prompts to a third party: it is on only when the operator says so.
     os.environ.setdefault("LANGSMITH_TRACING", "false")
     async with AsyncExitStack() as stack:
+        outbox = await stack.enter_async_context(Publishers().open("outbox", settings, clock=clock))
         embedder = open_embedder(
             settings.embedder, **({} if settings.embedder == "hash-v1" else {"settings": settings})
         )
@@ -169,5 +170,5 @@ async def open_runtime(
             user_sessions=await stack.enter_async_context(open_user_sessions(settings.session_db, clock=clock)),
             embedder=embedder,
             owner=current_owner(f"{os.path.basename(sys.argv[0])[:20]}-{new_token()[:8]}"),
-            publishers={"outbox": OutboxPublisher(settings.outbox), **(publishers or {})},
+            publishers={"outbox": outbox, **(publishers or {})},
         )

@@ -80,7 +80,9 @@ class Cache(Protocol):
 class CacheStore(Protocol):
     """An open engine."""
 
-    def for_brand(self, brand: str) -> Cache: ...
+    def for_brand(self, brand: str) -> Cache:
+        """The cache of one brand: it neither sees nor changes another brand's keys."""
+        ...
 
     async def sweep(self) -> int:
         """Delete what has expired; how many entries went."""
