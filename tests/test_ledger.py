@@ -21,6 +21,7 @@ from tests.fakes.publishing import (
     ScriptedPublisher,
     Times,
     a_parcel,
+    a_post,
     a_thread,
     allowed,
     receipt,
@@ -205,7 +206,7 @@ async def test_preparing_that_fails_takes_no_permit(ledger: Ledger) -> None:
     assert (await ledger.read(parcel.pub_key, 1)).permit is None
 
 
-async def test_an_upload_that_was_made_is_used_again_for_the_same_bytes_only(clock: ManualClock) -> None:
+async def test_an_upload_of_other_bytes_is_not_used_again(clock: ManualClock) -> None:
     records, parcel, publisher = MemoryRecords(), a_parcel(), ScriptedPublisher()
     dying = in_memory(clock, records)
 
@@ -218,6 +219,23 @@ async def test_an_upload_that_was_made_is_used_again_for_the_same_bytes_only(clo
         await send(dying, parcel, publisher)
     records.before = None
     assert (await dying.read(parcel.pub_key, 1)).status is Status.PREPARING
+    edited = a_parcel(a_post(caption="Breathe out."))
+    assert edited.pub_key == parcel.pub_key
+    assert (await send(in_memory(clock, records), edited, publisher)).status is Status.PUBLISHED
+    assert publisher.prepared == 2
+
+
+async def test_an_upload_that_was_made_is_used_again_for_the_same_bytes(clock: ManualClock) -> None:
+    records, parcel, publisher = MemoryRecords(), a_parcel(), ScriptedPublisher()
+
+    async def die(name: str, row: Any) -> None:
+        if name == "create_once permit":
+            raise Unavailable("cut off")
+
+    records.before = die
+    with pytest.raises(Unavailable):
+        await send(in_memory(clock, records), parcel, publisher)
+    records.before = None
     assert (await send(in_memory(clock, records), parcel, publisher)).status is Status.PUBLISHED
     assert publisher.prepared == 1
 
@@ -280,6 +298,39 @@ async def test_nothing_is_sent_that_could_still_be_under_way_at_the_deadline(
         return ""
 
     assert ((await send(ledger, parcel, publisher, still_allowed=slow)).code, publisher.live) == ("too_late", [])
+
+
+async def test_a_permit_that_was_settled_by_somebody_else_meanwhile_sends_nothing(clock: ManualClock) -> None:
+    """Another machine, whose wall clock runs an hour ahead for a while, lets a human settle what was never sent."""
+    records, parcel, publisher = MemoryRecords(), a_parcel(), ScriptedPublisher()
+    elsewhere = Ledger(records, clock, Times(), boot_id="elsewhere")  # type: ignore[arg-type]
+
+    async def ahead() -> str:
+        clock.step(timedelta(hours=1))
+        await elsewhere.resolve_by_human(Subject.of(parcel, publisher), by="Ana", not_sent=True)
+        clock.step(-timedelta(hours=1))
+        return ""
+
+    assert (await send(in_memory(clock, records), parcel, publisher, still_allowed=ahead)).status is Status.NOT_SENT
+    assert publisher.live == []
+
+
+async def test_a_worker_cancelled_while_it_records_a_receipt_still_records_it(clock: ManualClock) -> None:
+    records, parcel, writing = MemoryRecords(), a_parcel(), asyncio.Event()
+
+    async def slow(name: str, row: Any) -> None:
+        if name == "create_once outcome":
+            writing.set()
+            await asyncio.sleep(0.02)
+
+    records.before = slow
+    task = asyncio.create_task(send(in_memory(clock, records), parcel, ScriptedPublisher()))
+    await writing.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    records.before = None
+    assert (await in_memory(clock, records).read(parcel.pub_key, 1)).status is Status.PUBLISHED
 
 
 async def test_a_lost_lease_stops_the_send_and_frees_the_post_for_the_next_holder(ledger: Ledger) -> None:
