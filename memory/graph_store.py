@@ -164,7 +164,9 @@ class MemoryStore(BaseStore):
             return await self._search(op)
         if isinstance(op, ListNamespacesOp):
             return await self._list(op)
-        return None
+        if isinstance(op, PutOp):
+            return None
+        raise Unsupported(f"the memory store cannot do {type(op).__name__}: it gets, puts, searches and lists")
 
     async def _get(self, op: GetOp) -> Item | None:
         agent, memory_type = _place(op.namespace)
