@@ -286,8 +286,15 @@ def has_fts5(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("SELECT sqlite_compileoption_used('ENABLE_FTS5')").fetchone()[0])
 
 
-def match_text_search(connection: sqlite3.Connection) -> bool:
-    """Make the text indexes fit this build of SQLite; whether text can be searched. Harmless when nothing has changed.
+def text_search_state(connection: sqlite3.Connection) -> tuple[bool, bool]:
+    """Whether this build of SQLite can search text, and whether the text indexes fit that."""
+    able = has_fts5(connection)
+    current = {name for (name,) in connection.execute("SELECT name FROM text_indexes")}
+    return able, current == (set(TEXT_INDEXES) if able else set())
+
+
+def match_text_search(connection: sqlite3.Connection) -> None:
+    """Make the text indexes fit this build of SQLite. Harmless when nothing has changed.
 
     A build without FTS5 cannot keep an index while it writes, so it strikes it out; the next that can makes it anew.
     """
@@ -302,4 +309,3 @@ def match_text_search(connection: sqlite3.Connection) -> bool:
             connection.execute("INSERT INTO text_indexes (name) VALUES (?)", (table,))
         elif current and not able:
             connection.execute("DELETE FROM text_indexes WHERE name = ?", (table,))
-    return able

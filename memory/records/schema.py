@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -182,28 +182,30 @@ def encode_row(row: Row) -> dict[str, Any]:
     return stored
 
 
+@cache
+def _decoders(row_type: type[Row]) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
+    found: dict[Kind, Callable[[Any], Any]] = {
+        Kind.INSTANT: from_millis,
+        Kind.JSON: json.loads,
+        Kind.VECTOR: decode_vector,
+    }
+    return tuple((col.name, found.get(col.kind)) for col in columns(row_type))
+
+
 def decode_row(row_type: type[R], values: Sequence[Any]) -> R:
     """The row of stored `values`, in the order of `columns`. Raises Damaged when they do not make one."""
-    fields: dict[str, Any] = {}
-    vector: tuple[float, ...] | None = None
     try:
-        for col, value in zip(columns(row_type), values, strict=True):
-            if value is None:
-                fields[col.name] = None
-            elif col.kind is Kind.INSTANT:
-                fields[col.name] = from_millis(value)
-            elif col.kind is Kind.JSON:
-                fields[col.name] = json.loads(value)
-            elif col.kind is Kind.VECTOR:
-                vector = decode_vector(value)
-            else:
-                fields[col.name] = value
+        fields = {
+            name: value if decode is None or value is None else decode(value)
+            for (name, decode), value in zip(_decoders(row_type), values, strict=True)
+        }
+        # Numbers that came out of a float32 blob are floats: validating 1536 of them would cost more than the search did.
+        vector = fields.pop(row_type.vector, None) if row_type.vector else None
         row = row_type.model_validate(fields)
     except (ValueError, TypeError, OverflowError, struct.error) as error:
         raise Damaged(
             f"{row_type.table}: a stored row cannot be read ({_first_line(error)}): see `copydesk restore`"
         ) from error
-    # Numbers that came out of a float32 blob are floats: validating 1536 of them a row would cost more than the search.
     return row.model_copy(update={str(row_type.vector): vector}) if vector is not None else row
 
 

@@ -23,6 +23,7 @@ from memory.records.migrations import (
     RECORDS_MIGRATIONS,
     TEXT_INDEXES,
     match_text_search,
+    text_search_state,
 )
 from memory.records.protocol import ALL_BRANDS, Capability, Once, Records, RecordsStore, Scored
 from memory.records.vectors import Matrices, forget_changes
@@ -389,6 +390,8 @@ async def open_sqlite_records(url: str, *, clock: Clock) -> AsyncIterator[Record
         # Searches read in a thread of their own, so that one over a large matrix holds up no other read.
         open_sqlite_file(records_db, application_id=RECORDS_ID, migrations=RECORDS_MIGRATIONS) as searches,
     ):
-        able = await records.write(match_text_search)
+        able, fits = await records.read(text_search_state)
+        if not fits:
+            await records.write(match_text_search)
         capabilities = frozenset({Capability.TEXT_SEARCH}) if able else frozenset[Capability]()
         yield SqliteRecordsStore(records, ledger, searches, capabilities, clock)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import subprocess
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -648,6 +650,47 @@ async def test_of_many_deciders_one_wins_and_all_read_its_row(
     assert {answer.row.id for answer in answers} == {winners[0].row.id}
     assert {answer.token for answer in answers} == {winners[0].token}
     assert winners[0].row.id == winners[0].token.replace("t", "p")
+
+
+DECIDER = """
+import asyncio, sys
+from config.clock import ManualClock
+from memory.records import open_records
+from tests.contracts.test_records import a_piece
+
+async def main(url, me):
+    async with open_records(url, clock=ManualClock()) as store:
+        print("ready", flush=True)
+        sys.stdin.readline()  # all start together
+        for n in range(40):
+            answer = await store.for_brand("acme").create_once("slot", str(n), a_piece(id=me), token=me)
+            print(n, answer.won, answer.row.id)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_of_many_processes_one_decides(records_url: str) -> None:
+    command = [sys.executable, "-c", DECIDER, records_url]
+    deciders = [
+        subprocess.Popen([*command, f"p{n}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for n in range(3)
+    ]
+    for decider in deciders:
+        assert decider.stdin is not None
+        assert decider.stdout is not None
+        assert decider.stdout.readline() == "ready\n"
+    for decider in deciders:
+        assert decider.stdin is not None
+        decider.stdin.write("go\n")
+        decider.stdin.flush()
+    told = [line.split() for decider in deciders for line in decider.communicate(timeout=60)[0].splitlines()]
+    assert [decider.returncode for decider in deciders] == [0, 0, 0]
+    for n in range(40):
+        answers = [(won, row) for key, won, row in told if key == str(n)]
+        assert len(answers) == 3
+        assert len({row for _, row in answers}) == 1
+        assert [won for won, _ in answers].count("True") == 1
 
 
 async def test_repeating_a_call_with_its_token_answers_as_the_first_time(records: Records) -> None:
