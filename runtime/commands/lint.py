@@ -1,11 +1,94 @@
-"""`lint`: check text against the rules."""
+"""`lint`: what the rules say about text, before anybody else reads it. A passed file means that no rule fired."""
 
 from __future__ import annotations
 
-from typing import Any
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from runtime.commands.common import add_verb
+from config.errors import BadInput
+from runtime.commands.common import FINDINGS, OK, add_verb, brand_of, emit, load, printable
+
+if TYPE_CHECKING:
+    from config.brand_profile import BrandProfile
+
+_FIELDS = (
+    "rule", "check_type", "severity", "field", "start", "end", "quote", "suggestion", "source", "jurisdiction",
+)  # fmt: skip
 
 
 def register(verbs: Any) -> None:
-    add_verb(verbs, "lint", "check text against the rules")
+    lint = add_verb(verbs, "lint", "what the rules say about a text or a piece; 1 = flagged for a human or refused")
+    lint.add_argument("paths", nargs="*", metavar="PATH", help="text, Markdown or piece JSON; - is standard input")
+    lint.add_argument("--check", action="append", metavar="T", help="only this check type (may be repeated)")
+    lint.add_argument("--jurisdiction", action="append", metavar="J", help="only this pack: us, uk, eu, platform")
+    lint.add_argument("--explain", metavar="RULE", help="what a rule looks for and which source it rests on")
+    lint.set_defaults(run=run_lint)
+
+
+def run_lint(args: argparse.Namespace) -> int:
+    """Lint each path; 1 when one is flagged (failed or manual_review)."""
+    from config.vocabulary import CHECK_TYPES, CheckResult, nearest
+    from tools.checks.engine import MAX_FILE_BYTES, PACKS, fold, lint_bytes, lint_file
+
+    args.needs_logging = False
+    if args.explain:
+        return _explain(args)
+    if not args.paths:
+        raise BadInput("lint: name at least one PATH, or - for standard input")
+    checks = [CHECK_TYPES.parse(name) for name in args.check] if args.check else None
+    for name in args.jurisdiction or ():
+        if name not in PACKS:
+            raise BadInput(f"--jurisdiction {name[:40]!r} is not one of {', '.join(PACKS)}{nearest(name, list(PACKS))}")
+    profile = _profile(args)
+    packs = tuple(args.jurisdiction or (profile.packs if profile else PACKS))
+    files: list[dict[str, Any]] = []
+    results: list[CheckResult] = []
+    for path in args.paths:
+        if path == "-":
+            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+            findings = lint_bytes(data, name="-", profile=profile, packs=packs, check_types=checks)
+        else:
+            findings = lint_file(Path(path), profile=profile, packs=packs, check_types=checks)
+        results.append(fold(findings))
+        shown = [{name: row[name] for name in _FIELDS} for row in (f.model_dump(mode="json") for f in findings)]
+        files.append({"path": path, "result": str(results[-1]), "findings": shown})
+    emit(args, {"files": files}, "\n".join(_lines(file) for file in files))
+    return FINDINGS if any(r in (CheckResult.FAILED, CheckResult.MANUAL_REVIEW) for r in results) else OK
+
+
+def _profile(args: argparse.Namespace) -> BrandProfile | None:
+    """The brand's rules and claims when --brand is given; without it, none apply and all packs do."""
+    settings = load(args)
+    if not args.brand:
+        return None
+    from config.brand_profile import find_brand_folder, load_brand
+
+    return load_brand(find_brand_folder(brand_of(args, settings), settings.data_dir.absolute() / "brands"))
+
+
+def _lines(file: dict[str, Any]) -> str:
+    said = "no rule fired" if not file["findings"] else f"{len(file['findings'])} findings"
+    lines = [f"{file['path']}: {file['result']} ({said})"]
+    for row in file["findings"]:
+        where = f"{row['field']} {row['start']}-{row['end']}"
+        quote = printable(" ".join(row["quote"].split()))
+        lines.append(f"  {row['severity']:9} {row['rule']}  {where}  {quote!r}")
+        if row["suggestion"]:
+            lines.append(f"            {row['suggestion']}")
+    return "\n".join(lines)
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from tools.checks.engine import explain
+
+    rule = explain(args.explain)
+    names = ("id", "title", "check_type", "severity", "jurisdiction", "suggestion", "source", "precision")
+    shape: dict[str, Any] = {name: getattr(rule, name) for name in names}
+    shape |= {"unless": list(rule.unless), "only": list(rule.only)}
+    text = "\n".join(
+        f"{k}: {', '.join(v) if isinstance(v, list) else v}" for k, v in shape.items() if v not in ("", [])
+    )
+    emit(args, shape, text)
+    return OK
