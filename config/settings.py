@@ -20,6 +20,8 @@ from config.errors import SettingsError
 from config.vocabulary import nearest
 
 PREFIX = "COPYDESK_"
+_LONGEST = timedelta(days=3650)
+"""Longer durations would overflow the calendar when they are added to an instant."""
 
 
 def _whole(value: Any) -> Any:
@@ -40,13 +42,16 @@ def _number(value: Any) -> Any:
 
 def _seconds(value: Any) -> Any:
     if isinstance(value, str):
-        return timedelta(seconds=_number(value))
+        value = timedelta(seconds=_number(value))
+    if isinstance(value, timedelta) and not timedelta(0) <= value <= _LONGEST:
+        raise ValueError("must be from 0 to 315360000 seconds (ten years)")
     return value
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+PositiveSeconds = Annotated[Seconds, Field(gt=timedelta(0))]
 
 
 class Settings(BaseModel):
@@ -86,13 +91,13 @@ class Settings(BaseModel):
     """How long a task stays with a worker that has gone silent, in seconds."""
     heartbeat: Seconds = timedelta(seconds=10)
     """How often a worker extends its leases, in seconds; at most a third of the lease."""
-    task_timeout: Seconds = timedelta(seconds=900)
+    task_timeout: PositiveSeconds = timedelta(seconds=900)
     """Longest run of one task before its heartbeat stops and it is handed on, in seconds."""
     node_timeout: Seconds = timedelta(seconds=240)
     """Longest run of one graph step, in seconds; over three model timeouts."""
     drain: Seconds = timedelta(seconds=25)
     """Grace period after SIGTERM, in seconds: what is not finished by then is handed back."""
-    reconcile_every: Seconds = timedelta(seconds=60)
+    reconcile_every: PositiveSeconds = timedelta(seconds=60)
     """How often the queues are compared with the rows, in seconds."""
     concurrency: Whole = Field(default=8, ge=1, le=1000)
     """Tasks that one worker runs at a time."""
@@ -116,7 +121,9 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.heartbeat * 3 > self.lease:
-            raise ValueError(f"heartbeat ({_s(self.heartbeat)} s) must be at most a third of lease ({_s(self.lease)} s)")
+            raise ValueError(
+                f"heartbeat ({_s(self.heartbeat)} s) must be at most a third of lease ({_s(self.lease)} s)"
+            )
         if self.heartbeat <= timedelta(0):
             raise ValueError("heartbeat must be more than 0 s")
         if self.model_timeout <= timedelta(0) or self.node_timeout <= 3 * self.model_timeout:
@@ -124,11 +131,19 @@ class Settings(BaseModel):
                 f"node_timeout ({_s(self.node_timeout)} s) must be over three times model_timeout ({_s(self.model_timeout)} s)"
             )
         if self.send_timeout <= timedelta(0) or self.send_timeout >= self.permit:
-            raise ValueError(f"send_timeout ({_s(self.send_timeout)} s) must be more than 0 s and shorter than permit ({_s(self.permit)} s)")
-        for name, schemes in (("records", ("sqlite", "austere", "astra", "astra+http")), ("queue", ("sqlite", "redis", "rediss")), ("cache", ("sqlite", "redis", "rediss"))):
+            raise ValueError(
+                f"send_timeout ({_s(self.send_timeout)} s) must be more than 0 s and shorter than permit ({_s(self.permit)} s)"
+            )
+        for name, schemes in (
+            ("records", ("sqlite", "austere", "astra", "astra+http")),
+            ("queue", ("sqlite", "redis", "rediss")),
+            ("cache", ("sqlite", "redis", "rediss")),
+        ):
             url = getattr(self, name)
-            if url and url.partition("://")[0] not in schemes:
-                raise ValueError(f"{name} {mask_url(url)!r} must start with one of: {', '.join(s + '://' for s in schemes if s != 'austere')}")
+            if url and ("://" not in url or url.partition("://")[0] not in schemes):
+                raise ValueError(
+                    f"{name} {mask_url(url)!r} must start with one of: {', '.join(s + '://' for s in schemes if s != 'austere')}"
+                )
         return self
 
     @property
@@ -192,7 +207,9 @@ def load_settings(environ: Mapping[str, str] = os.environ, **overrides: Any) -> 
         if name in known:
             values[known[name]] = value
         elif name.startswith(PREFIX):
-            raise SettingsError(f"unknown setting {name}{nearest(name, list(known))}: unset it, or see docs/configuration.md")
+            raise SettingsError(
+                f"unknown setting {name}{nearest(name, list(known))}: unset it, or see docs/configuration.md"
+            )
     values.update({key: value for key, value in overrides.items() if value is not None})
     try:
         return Settings.model_validate(values)
