@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from config.clock import ManualClock
-from config.errors import Damaged, Unsupported
+from config.errors import Damaged, LeaseLost, Unsupported
 from memory.records import migrations, open_records, schema
 from memory.records.protocol import Capability
+from memory.records.sqlite import SqliteRecordsStore
 from memory.rows import ROW_TYPES, BrandKnowledge, Control, LedgerStep
 from memory.rows.row import Row
-from tests.contracts.test_records import a_claim, a_control, a_memory, a_vector
+from tests.contracts.test_records import FailingLease, a_claim, a_control, a_memory, a_vector
 
 NOW = ManualClock().now()
 
@@ -145,3 +148,41 @@ async def test_a_stored_row_that_cannot_be_read_is_damage_not_a_traceback(folder
 
 async def test_the_files_are_for_their_owner_alone(folder: Path) -> None:
     assert {oct(os.stat(folder / name).st_mode & 0o777) for name in ("records.db", "ledger.db")} == {"0o600"}
+
+
+async def test_a_lease_lost_while_a_decision_waits_in_line_decides_nothing(folder: Path) -> None:
+    async with open_records(f"sqlite:///{folder}", clock=ManualClock()) as store:
+        with pytest.raises(LeaseLost):
+            await store.for_brand("acme", lease=FailingLease(1)).create_once("k", "k", a_control("x"), token="t")
+        assert await store.for_brand("acme").find_once("k", "k", Control) is None
+
+
+async def test_the_ledger_is_written_through_to_the_disk_and_records_are_not(folder: Path) -> None:
+    async with open_records(f"sqlite:///{folder}", clock=ManualClock()) as store:
+        assert isinstance(store, SqliteRecordsStore)
+        levels = [
+            await file.write(lambda db: db.execute("PRAGMA synchronous").fetchone()[0])
+            for file in (store.records, store.ledger)
+        ]
+        assert store.file(LedgerStep) is store.ledger
+    assert levels == [1, 2]  # NORMAL, FULL
+
+
+NO_SEARCH = """
+import asyncio, sys
+from config.clock import SystemClock
+from memory.records import open_records
+from memory.rows import Piece
+
+async def main():
+    async with open_records("sqlite:///" + sys.argv[1], clock=SystemClock()) as store:
+        await store.for_brand("acme").find_by(Piece)
+
+asyncio.run(main())
+print("numpy" in sys.modules)
+"""
+
+
+def test_records_load_numpy_only_to_search(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", NO_SEARCH, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "False\n"
