@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import sys
 from collections import defaultdict
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.base import empty_checkpoint
 
 from config.clock import SystemClock
+from config.errors import Conflict, LeaseLost
 from memory.checkpoints.protocol import Checkpoints, open_checkpoints
 from memory.lease import Unleased
 
@@ -191,3 +194,41 @@ async def test_what_was_acknowledged_outlives_kill_9_at_any_moment(tmp_path: Pat
                     assert present[k] == [("task", "a", k), ("task", "b", k)]
     assert len(acknowledged) == 8
     assert sum(len(numbers) for numbers in acknowledged.values()) >= 245
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_workers_that_steal_a_thread_from_each_other_lose_no_acknowledged_step(tmp_path: Path, seed: int) -> None:
+    """Each claim sees every step acknowledged before it, and no step number is ever acknowledged to two workers."""
+    chance = random.Random(seed)
+    url = f"sqlite:///{tmp_path / 'checkpoints.db'}"
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    acknowledged: list[int] = [0]
+    displaced = 0
+
+    async def work(checkpoints: Checkpoints) -> None:
+        nonlocal displaced
+        for _ in range(12):
+            floor = max(acknowledged)
+            try:
+                saver = await checkpoints.claim("acme", "t", Unleased())
+                found = await saver.aget_tuple(config)
+                n = found.checkpoint["channel_values"]["n"] if found else 0
+                assert n >= floor
+                for _ in range(chance.randrange(6)):
+                    checkpoint = empty_checkpoint()
+                    checkpoint["channel_values"] = {"n": n + 1}
+                    await saver.aput(config, checkpoint, {"step": n + 1}, {})
+                    n += 1
+                    acknowledged.append(n)
+                    await asyncio.sleep(chance.random() / 500)
+            except (Conflict, LeaseLost):
+                displaced += 1
+
+    # Two engines on one file are two connections, as two processes would have.
+    async with open_checkpoints(url, clock=SystemClock()) as one, open_checkpoints(url, clock=SystemClock()) as two:
+        await asyncio.gather(*(work(engine) for engine in (one, two, one, two, one)))
+        found = await one.reader("acme").aget_tuple(config)
+    assert found is not None
+    assert found.checkpoint["channel_values"]["n"] >= max(acknowledged)
+    assert len(set(acknowledged)) == len(acknowledged)
+    assert displaced > 0
