@@ -641,6 +641,20 @@ async def test_a_held_publication_goes_out_with_its_next_attempt(ledger: Ledger)
     assert (sent.status, sent.attempt) == (Status.PUBLISHED, 2)
 
 
+async def test_a_cancel_that_loses_its_permit_to_a_hold_cancels_all_the_same(clock: ManualClock) -> None:
+    records, parcel, publisher = MemoryRecords(), a_parcel(), ScriptedPublisher()
+    subject = Subject.of(parcel, publisher)
+
+    async def overtake(name: str, row: Any) -> None:
+        if name == "create_once permit" and row.holder == "cancel":
+            records.before = None
+            await in_memory(clock, records).hold(subject, by="Ben")
+
+    records.before = overtake
+    assert (await in_memory(clock, records).cancel(subject, by="Ana")).status is Status.CANCELLED
+    assert (await send(in_memory(clock, records), parcel, publisher)).status is Status.CANCELLED
+
+
 async def test_the_rest_of_a_thread_can_be_cancelled_but_not_edited(ledger: Ledger) -> None:
     parcel = a_parcel(a_thread(3))
     publisher = ScriptedPublisher(answers={1: [ConnectionRefusedError()]}, refuses={1})

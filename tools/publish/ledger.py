@@ -195,11 +195,10 @@ class Ledger:
         return await self._withdraw(subject, CANCEL, by, reason or f"cancelled by {by}")
 
     async def hold(self, subject: Subject, *, by: str, reason: str = "") -> Publication:
-        """Take the next permit before an edit or a slot move, so that no sender is under way; a further attempt may
-        follow.
+        """Take the next permit before an edit or a slot move, so that no sender is under way; another attempt may follow.
 
-        Does nothing to one that was never tried or not sent only if it wins that permit. Raises AlreadyPublished as
-        `cancel`, and also when a part of it is out, for what is out cannot be edited.
+        Does nothing to one that is cancelled or rejected. Raises AlreadyPublished as `cancel`, and also when a part of
+        it is out, for what is out cannot be edited.
         """
         return await self._withdraw(subject, HOLD, by, reason or f"held by {by}")
 
@@ -217,6 +216,9 @@ class Ledger:
             raise AlreadyPublished(f"{going}: a sender took the permit at {taken.row.created_at:%H:%M:%S} UTC")
         # A permit with this holder counts as not sent by itself; the outcome is for whoever reads the rows.
         await self._steps.record(self._steps.outcome(taken.row, Step.NOT_SENT, holder=by, reason=reason))
+        if holder == CANCEL and taken.row.holder == HOLD:
+            # Lost to somebody who only holds it: that would let another attempt follow.
+            return await self._withdraw(subject, holder, by, reason)
         return await self.read(subject.pub_key, subject.part_count)
 
     async def _prepare(
