@@ -34,7 +34,7 @@ from tests.fakes.planted_queues import PLANTED, open_planted
 
 MORE = int(os.environ.get("COPYDESK_TEST_QUEUE_EXAMPLES", "0"))
 SETTINGS = settings(
-    max_examples=MORE or 50,
+    max_examples=MORE or 40,
     stateful_step_count=60 if MORE else 50,
     derandomize=not MORE,
     deadline=None,
