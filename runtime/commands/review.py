@@ -106,7 +106,7 @@ async def review_list(args: argparse.Namespace) -> int:
                 table.add_column(name, no_wrap=True)
             for row in rows:
                 what = f"{row.platform} {row.content_type}"
-                table.add_row(row.piece_id, what, f"{row.result} {row.findings}", row.content_hash[:12])
+                table.add_row(row.piece_id, what, f"{row.result} {row.findings}", row.content_hash[:8])
             Console(highlight=False).print(table)
             for why in sorted({row.why for row in rows}):
                 print(printable(f"{sum(row.why == why for row in rows)} because {why}"))
