@@ -15,8 +15,8 @@ class PlannedDay(_Answer):
     """One day of the week."""
 
     day: int = Field(ge=1, le=7)
-    title: str = Field(min_length=1, max_length=120)
-    angle: str = Field(max_length=300)
+    title: str
+    angle: str
     keywords: list[str]
 
 
@@ -70,7 +70,7 @@ class Concern(_Answer):
     """One span of one field that a rule may have missed."""
 
     field: str
-    quote: str = Field(min_length=1)
+    quote: str
     severity: Literal["critical", "important", "preferred"]
     why: str
     suggestion: str

@@ -115,6 +115,8 @@ class Models:
             try:
                 return cast(Answer[V], await self._retried(asked.answer))
             except Unavailable as error:
+                if error.retry_after is not None:
+                    error.retry_after = _clamped(error.retry_after)
                 failed = error
         assert failed is not None  # the chain holds the model itself
         raise failed
@@ -195,13 +197,16 @@ class _Asked:
         human = fence(self.material, nonce=new_token())
         if mistake:
             human += f"\n\nYour last answer was refused: {mistake}. Answer again, with the schema alone."
-        messages = [SystemMessage(self.system), HumanMessage(human)]
-        if self.name.startswith("offline"):
-            return await self._free(messages)
-        return await self._paid(messages)
+        form = self.schema.model_json_schema()
+        system = self.system
+        if self.models.settings.openai_structured_method == "json_mode":
+            # The one method that does not carry the schema by itself.
+            system += f"\n\nAnswer with one JSON object that fits this JSON Schema: {json.dumps(form)}"
+        messages = [SystemMessage(system), HumanMessage(human)]
+        return await (self._free if self.name.startswith("offline") else self._paid)(messages, form)
 
-    async def _free(self, messages: list[Any]) -> Answer[Any]:
-        bound = self.models.open(self.name).with_structured_output(self.schema, include_raw=True)
+    async def _free(self, messages: list[Any], form: dict[str, Any]) -> Answer[Any]:
+        bound = self.models.open(self.name).with_structured_output(form, include_raw=True)
         reply = cast(Mapping[str, Any], await bound.ainvoke(messages))
         tokens = _tokens(reply["raw"]) or Tokens(0, 0)
         await self.models.spending.record_free(
@@ -209,53 +214,51 @@ class _Asked:
         )
         return Answer(_usable(self.name, reply, self.schema), "template", self.name, tokens)
 
-    async def _paid(self, messages: list[Any]) -> Answer[Any]:
-        spending, settings, price = self.models.spending, self.models.settings, price_of(self.name)
+    async def _paid(self, messages: list[Any], form: dict[str, Any]) -> Answer[Any]:
+        spending, price = self.models.spending, price_of(self.name)
         # No tokenizer makes more tokens than there are bytes, so this is a bound and not an estimate.
-        size = sum(len(message.text.encode()) for message in messages) + len(
-            json.dumps(self.schema.model_json_schema()).encode()
-        )
-        most = Tokens(size + PROMPT_OVERHEAD, self.max_output_tokens)
-        model = self.models.open(self.name)
+        size = sum(len(message.text.encode()) for message in messages) + len(json.dumps(form).encode())
+        worst = price.cost(Tokens(size + PROMPT_OVERHEAD, self.max_output_tokens))
+        bound = self._bound(form)
         row = await spending.reserve(
-            model=self.name,
-            worst_usd=price.cost(most),
-            agent=self.agent,
-            session_id=self.session_id,
-            piece_id=self.piece_id,
+            model=self.name, worst_usd=worst, agent=self.agent, session_id=self.session_id, piece_id=self.piece_id
         )
         try:
-            async with asyncio.timeout(settings.model_timeout.total_seconds()):
-                bound = model.with_structured_output(
-                    self.schema, method=settings.openai_structured_method, include_raw=True
-                )
-                from agents.openai_models import translated
-
-                with translated(self.name, self.models.clock):
-                    reply = cast(
-                        Mapping[str, Any], await bound.ainvoke(messages, max_completion_tokens=self.max_output_tokens)
-                    )
-        except TimeoutError:
-            await spending.settle(row, cost_usd=row.reserved_usd, tokens=Tokens(0, 0), assumed=True)
-            raise Unanswered(
-                f"model {self.name!r} did not answer in {settings.model_timeout.total_seconds():g} s"
-            ) from None
+            reply = await self._call(bound, messages)
         except Unanswered:
-            await spending.settle(row, cost_usd=row.reserved_usd, tokens=Tokens(0, 0), assumed=True)
+            await spending.settle(row, cost_usd=worst, tokens=Tokens(0, 0), assumed=True)
             raise
         except Unusable as error:
             known = error.tokens
-            cost = price.cost(known) if known else row.reserved_usd
+            cost = price.cost(known) if known else worst
             await spending.settle(row, cost_usd=cost, tokens=known or Tokens(0, 0), assumed=known is None)
             raise
         except (Unavailable, UsageError):
             # The server said no before any work: nothing is billed.
             await spending.settle(row, cost_usd=0.0, tokens=Tokens(0, 0))
             raise
-        tokens = _tokens(reply["raw"])
-        cost = price.cost(tokens) if tokens else row.reserved_usd
-        await spending.settle(row, cost_usd=cost, tokens=tokens or Tokens(0, 0), assumed=tokens is None)
-        return Answer(_usable(self.name, reply, self.schema), "model", self.name, tokens or most)
+        used = _tokens(reply["raw"])
+        tokens = used or Tokens(0, 0)
+        await spending.settle(row, cost_usd=price.cost(used) if used else worst, tokens=tokens, assumed=used is None)
+        return Answer(_usable(self.name, reply, self.schema), "model", self.name, tokens)
+
+    def _bound(self, form: dict[str, Any]) -> Any:
+        method = self.models.settings.openai_structured_method
+        # As plain JSON Schema: given the class, the SDK would validate inside the call and lose the answer's usage.
+        return self.models.open(self.name).with_structured_output(
+            form, method=method, include_raw=True, max_completion_tokens=self.max_output_tokens
+        )
+
+    async def _call(self, bound: Any, messages: list[Any]) -> Mapping[str, Any]:
+        from agents.openai_models import translated
+
+        limit = self.models.settings.model_timeout.total_seconds()
+        try:
+            async with asyncio.timeout(limit):
+                with translated(self.name, self.models.clock):
+                    return cast(Mapping[str, Any], await bound.ainvoke(messages))
+        except TimeoutError:
+            raise Unanswered(f"model {self.name!r} did not answer in {limit:g} s: try again") from None
 
 
 class _NotTheSchema(Exception):
@@ -276,11 +279,11 @@ def _usable(name: str, reply: Mapping[str, Any], schema: type[BaseModel]) -> Bas
         raise ModelRefused(f"model {name!r} refused: {str(refusal)[:200]}")
     if reason in ("length", "content_filter"):
         raise ModelRefused(f"model {name!r} was cut off: {reason}")
-    value = reply["parsed"]
-    if isinstance(value, schema):
-        return value
-    error = reply.get("parsing_error")
-    if isinstance(error, ValidationError):
+    if reply["parsed"] is None:
+        raise _NotTheSchema(str(reply.get("parsing_error") or "no answer in the schema asked for")[:200])
+    try:
+        # Strict: "7" is not 7 and "PASSED!" is not a result; nothing is coerced into an answer.
+        return schema.model_validate_json(json.dumps(reply["parsed"]), strict=True)
+    except ValidationError as error:
         first = error.errors()[0]
-        raise _NotTheSchema(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-    raise _NotTheSchema(str(error)[:200] if error else "no answer in the schema asked for")
+        raise _NotTheSchema(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

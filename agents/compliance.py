@@ -86,7 +86,7 @@ def _verified(post: Post, answer: CheckAnswer, check_type: str) -> tuple[list[Fi
     fields, found = dict(post.fields()), []
     for concern in answer.concerns:
         start = fields.get(concern.field, "").find(concern.quote)
-        if start < 0:
+        if start < 0 or not concern.quote.strip():
             continue
         found.append(
             Finding(

@@ -43,9 +43,13 @@ async def _derive(ctx: AgentContext, theme: Theme, days: Sequence[int]) -> dict[
     )
     given = {
         day.day: DayPlan(
-            day=day.day, title=visible(day.title), angle=visible(day.angle), keywords=tuple(map(visible, day.keywords))
+            day=day.day,
+            title=visible(day.title)[:120],
+            angle=visible(day.angle)[:300],
+            keywords=tuple(map(visible, day.keywords)),
         )
         for day in answer.value.days
+        if day.title.strip()
     }
     # A day that the model left out is still in the week: it carries the theme's own words.
     return {day: given.get(day) or DayPlan(day=day, title=theme.title, keywords=theme.keywords) for day in days}

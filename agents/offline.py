@@ -172,13 +172,12 @@ def _answer(messages: Sequence[BaseMessage], *, tools: Sequence[dict[str, Any]],
     if material is not None and material.get("task") in TASKS:
         answer = TASKS[material["task"]](material)
         if functions:
-            return _call(_named(functions, choice)[-1], answer, messages)
+            return _call(_named(functions, choice, messages)[0], answer, messages)
         return AIMessage(content=json.dumps(answer, ensure_ascii=False))
     if functions and choice != "none":
-        asked = isinstance(messages[-1], HumanMessage) if messages else False
-        for function in (
-            _named(functions, choice) if forced else (_likely(functions, _question(messages)) if asked else [])
-        ):
+        asked = bool(messages) and isinstance(messages[-1], HumanMessage)
+        free = _likely(functions, _question(messages)) if asked else []
+        for function in _named(functions, choice, messages) if forced else free:
             arguments = _arguments(function.get("parameters", {}), messages)
             if arguments is not None:
                 return _call(function, arguments, messages)
@@ -205,10 +204,18 @@ def _call(function: Mapping[str, Any], arguments: dict[str, Any], messages: Sequ
     )
 
 
-def _named(functions: Sequence[dict[str, Any]], choice: Any) -> list[dict[str, Any]]:
-    """The tools that a forced choice may mean; for `any`, the last first, where agents put their answer's schema."""
+def _named(functions: Sequence[dict[str, Any]], choice: Any, messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+    """The tools that a forced choice may mean, the best first.
+
+    Of several, agents put the schema of their answer last: it is filled once a tool has said something.
+    """
     exact = [function for function in functions if function["name"] == choice]
-    return exact or list(reversed(functions))
+    if exact:
+        return exact
+    last_first = list(reversed(functions))
+    if any(isinstance(message, ToolMessage) for message in messages):
+        return last_first
+    return [*_likely(functions[:-1], _question(messages)), *last_first]
 
 
 def _likely(functions: Sequence[dict[str, Any]], question: str) -> list[dict[str, Any]]:
@@ -247,7 +254,7 @@ def _value(field: Mapping[str, Any], question: str, seen: Sequence[str]) -> Any:
         number = re.search(r"-?\d+(?:\.\d+)?", question)
         return None if number is None else (int(float(number.group())) if kind == "integer" else float(number.group()))
     if kind == "array" and field.get("items", {}).get("type") == "string":
-        return list(seen) or [question]
+        return list(seen) or None
     return None
 
 
@@ -275,7 +282,9 @@ def _finish(
     content = str(message.content)
     for mark in stop or ():
         content = content.partition(mark)[0]
-    shown = sum(len(m.text.encode()) for m in messages) + len(json.dumps(kwargs.get("tools") or []))
+    shown = sum(len(m.text.encode()) for m in messages) + (
+        len(json.dumps(kwargs["tools"])) if kwargs.get("tools") else 0
+    )
     said = len(content.encode()) + sum(len(json.dumps(call["args"])) for call in message.tool_calls)
     used_in, used_out = -(-shown // 4), -(-said // 4)
     usage = UsageMetadata(input_tokens=used_in, output_tokens=used_out, total_tokens=used_in + used_out)

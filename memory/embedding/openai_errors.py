@@ -43,7 +43,7 @@ def to_error(error: BaseException, *, what: str, clock: Clock) -> CopydeskError:
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.TooManyRedirects | httpx.CookieConflict):
         return SettingsError(f"{what}: {error}: check COPYDESK_OPENAI_BASE_URL")
     if isinstance(error, openai.APIConnectionError | httpx.HTTPError | httpx.StreamError | json.JSONDecodeError):
-        inner = error.__cause__ or error
+        inner = _causes(error)[-1]
         if isinstance(inner, httpx.UnsupportedProtocol | httpx.InvalidURL):
             return SettingsError(f"{what}: {inner}: check COPYDESK_OPENAI_BASE_URL")
         return Unavailable(f"{what} gave no whole answer ({type(inner).__name__}): try again")
@@ -96,8 +96,17 @@ def may_be_billed(error: BaseException) -> bool:
     """Whether the server may have worked for this failure: the request went out and no definite answer came back."""
     if isinstance(error, openai.APIStatusError):
         return False
-    causes = [error, error.__cause__, error.__context__]
-    return not any(isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout) for cause in causes)
+    never_sent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+    return not any(isinstance(cause, never_sent) for cause in _causes(error))
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """`error` and what it was raised from, as far down as the HTTP client's own exceptions; langchain wraps the SDK's."""
+    found, cause = [error], error.__cause__
+    while isinstance(cause, openai.OpenAIError | httpx.HTTPError | httpx.InvalidURL):
+        found.append(cause)
+        cause = cause.__cause__
+    return found
 
 
 def refuse_pages(response: httpx.Response) -> None:
