@@ -21,7 +21,7 @@ from config.vocabulary import Trust
 from memory.embedding.protocol import Embedder
 from memory.records.protocol import Records
 from memory.rows.brand import BrandKnowledge, KnowledgeSource
-from memory.sentences import sentences
+from memory.sentences import paragraphs, sentences
 
 EXTENSIONS = (".md", ".markdown", ".txt")
 MAX_BYTES = 1024 * 1024
@@ -29,6 +29,7 @@ CHUNK_WORDS = 120
 """About how many words a chunk holds; a sentence is never cut, so a longer one is a chunk of its own."""
 _BATCH = 32  # texts an embedding call, and rows a put
 _RRF = 60  # the usual constant of reciprocal rank fusion: how slowly a rank's weight falls
+_NOISE = 0.05  # cosine below which a hashed vector shares nothing with the query but chance
 _SOURCE = re.compile(r"^\s*source:\s*(.+?)\s*$", re.IGNORECASE)
 _TITLE = re.compile(r"^\s*#\s+(.+?)\s*#*\s*$")
 
@@ -86,16 +87,27 @@ def read_document(path: Path) -> Document:
         if path.is_symlink():
             raise BadInput("is a symbolic link: give the file that it points to") from None
         raise BadInput(f"cannot be read ({error.strerror or error}): check the path and its permissions") from None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise BadInput("is not a file: give the files in it, or a pattern such as FOLDER/*.md")
         if status.st_size == 0:
             raise BadInput("is empty (0 bytes): nothing to learn from it")
         if status.st_size > MAX_BYTES:
             raise BadInput(f"is {status.st_size} bytes, the limit is {MAX_BYTES}: split it")
-        data = file.read(MAX_BYTES + 1)
+        data = _read_all(handle)
+    finally:
+        os.close(handle)
     return parse_document(data, path.stem)
+
+
+def _read_all(handle: int) -> bytes:
+    data = b""
+    while part := os.read(handle, MAX_BYTES + 1 - len(data)):
+        data += part
+    if len(data) > MAX_BYTES:  # it grew while it was read
+        raise BadInput(f"is over {MAX_BYTES} bytes, the limit: split it")
+    return data
 
 
 def parse_document(data: bytes, name: str) -> Document:
@@ -127,18 +139,23 @@ def parse_document(data: bytes, name: str) -> Document:
 
 def chunks(text: str, *, words: int = CHUNK_WORDS) -> list[str]:
     """`text` in runs of whole sentences of about `words` words each; a short last run joins the one before it."""
-    runs: list[list[str]] = []
+    runs: list[str] = []
     count = 0
-    for sentence in sentences(text):
-        length = len(sentence.split())
-        if not runs or (count and count + length > words):
-            runs.append([])
-            count = 0
-        runs[-1].append(sentence)
-        count += length
+    for paragraph in paragraphs(text):
+        between = "\n\n"
+        for sentence in paragraph:
+            length = len(sentence.split())
+            if not runs or count + length > words:
+                runs.append(sentence)
+                count = length
+            else:
+                runs[-1] += between + sentence
+                count += length
+            between = " "
     if len(runs) > 1 and count < words // 4:
-        runs[-2] += runs.pop()
-    return ["\n".join(run) for run in runs]
+        last = runs.pop()
+        runs[-1] += "\n\n" + last
+    return runs
 
 
 def chunk_id(brand: str, source: str, version: int, n: int) -> str:
@@ -277,7 +294,7 @@ async def search(records: Records, embedder: Embedder, query: str, limit: int = 
     vector = await embedder.embed_query(query)
     if vector:
         found = await records.search(
-            BrandKnowledge, vector, embedder_id=embedder.id, limit=wide, min_score=0.01, **only
+            BrandKnowledge, vector, embedder_id=embedder.id, limit=wide, min_score=_NOISE, **only
         )
         for n, scored in enumerate(found):
             rows[scored.row.id] = scored.row

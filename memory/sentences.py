@@ -19,10 +19,12 @@ def sentences(text: str) -> list[str]:
 
     A list item is at least one sentence. Abbreviations, initials, decimals and closing quotes do not end a sentence early.
     """
-    found: list[str] = []
-    for block in _blocks(text):
-        found += _split(block)
-    return found
+    return [sentence for paragraph in paragraphs(text) for sentence in paragraph]
+
+
+def paragraphs(text: str) -> list[list[str]]:
+    """The same sentences, those of one paragraph or list item together."""
+    return [_split(block) for block in _blocks(text)]
 
 
 def _blocks(text: str) -> list[str]:

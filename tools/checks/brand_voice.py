@@ -92,7 +92,7 @@ def check(text: FieldText, judge: Judge) -> Iterable[Finding]:
                         rule="BRAND-READING-GRADE",
                         check_type="brand_voice",
                         severity=guideline.severity,
-                        suggestion=f"{guideline.title}: reads at grade {grade}, the limit is {limit.group(1)}: shorter sentences and words.",
+                        suggestion=f"{guideline.title}: reads at grade {grade}, the limit is {limit.group(1)}: shorten it.",
                     )
     if text.field.split("[")[0] in _PROSE:
         yield from _loudness(text)

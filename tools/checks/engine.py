@@ -121,7 +121,7 @@ def lint_bytes(
     packs: Sequence[str] = PACKS,
     check_types: Sequence[str] | None = None,
 ) -> list[Finding]:
-    """The findings in UTF-8 bytes. `name` tells the kind: `.json`, or anything that begins with '{', is a piece; else it is one field `text`.
+    """The findings in UTF-8 bytes. `name` tells the kind: `.json`, or what begins with '{', is a piece; else it is one field `text`.
 
     A piece is a JSON object of a Post's fields, or one that holds it under `post`. Raises BadInput naming `name` and the remedy.
     """

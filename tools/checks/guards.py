@@ -10,7 +10,8 @@ Guard = Callable[[Sentence, int, int], bool]
 _NOT_REALLY = frozenset(("only", "just", "merely", "simply", "alone", "everyone", "all"))
 _CLAUSE = (";", ":", " - ", ". ", "! ", "? ")
 _TURN = frozenset(("but", "yet", "however", "instead", "while", "because", "so", "until"))
-_SHORT_TURN = (",",)
+_SELF = frozenset(("i", "my", "me", "i'm", "i've"))
+_WE = frozenset(("our", "we", "us", "this"))
 
 
 def negated(sentence: Sentence, start: int, end: int) -> bool:
@@ -80,7 +81,7 @@ def advice(sentence: Sentence, start: int, end: int) -> bool:
 
 def lifestyle(sentence: Sentence, start: int, end: int) -> bool:
     """The subject is a diet, exercise, a vaccine or a physician, and no product is named."""
-    if sentence.has("PRODUCT") or not sentence.has("LIFESTYLE"):
+    if _SELF & set(sentence.words(0, len(sentence.tokens))) or sentence.has("PRODUCT") or not sentence.has("LIFESTYLE"):
         return False
     if sentence.has("LIFESTYLE", 0, start):
         return True
@@ -118,7 +119,10 @@ def natural(sentence: Sentence, start: int, end: int) -> bool:
 
 def awareness(sentence: Sentence, start: int, end: int) -> bool:
     """A charity, an awareness month, a remembrance: nothing is sold."""
-    return sentence.has("AWARENESS") and not sentence.has("PRODUCT") and not sentence.has("STRONG", 0, start)
+    sold = any(
+        "PRODUCT" in tag and token.text not in _WE for tag, token in zip(sentence.tags, sentence.tokens, strict=True)
+    )
+    return sentence.has("AWARENESS") and not sold and not sentence.has("STRONG", 0, start)
 
 
 def health(sentence: Sentence, start: int, end: int) -> bool:

@@ -7,19 +7,14 @@ from collections.abc import Iterable
 
 from memory.rows.checks import Finding
 from tools.checks.context import FieldText, Judge, apply_rules
+from tools.checks.lexicon import lexicon
 
 _CLEAR = re.compile(
-    r"(?<!\w)#(?:ad|advert|advertisement|sponsored|paidad|paidpartnership)\b|\bpaid partnership\b|\bsponsored by\b|^\s*(?:ad|sponsored|advertisement)\b"
+    r"(?<!\w)#(?:ad|advert|advertisement|sponsored|paidad|paidpartnership)\b|\bpaid partnership\b"
+    r"|\bsponsored by\b|^\s*(?:ad|sponsored|advertisement)\b"
 )
 _FIRST_LINES = 125
 """Characters that a feed shows before "more"; a disclosure behind them is not seen."""
-_FOREIGN = frozenset(
-    "der die das und nicht ist mit für fur ein eine auf sie ihr ihre wird bei gegen hilft les des est une pour avec dans sur vous votre nos et au aux el los las y con para una por que del se su il che per non di della sono "
-    "e com um uma não nao em os as na mais het een van niet voor met och att som inte på med az és nem och ve bir için ile los la le".split()
-)
-_ENGLISH = frozenset(
-    "the and of to is in for with your you our a an this that are on it we be from at as or but have has can will not all more about by my i up out so what when how".split()
-)
 
 
 def _undisclosed(text: FieldText) -> bool:
@@ -44,8 +39,9 @@ def foreign(text: FieldText) -> bool:
     words = re.findall(r"[^\W\d_]+", text.text.lower())
     if len(words) < 6:
         return False
-    english = sum(word in _ENGLISH for word in words)
-    strange = sum(word in _FOREIGN and word not in _ENGLISH for word in words)
+    ours, theirs = lexicon().raw["ENGLISH"], lexicon().raw["FOREIGN"]
+    english = sum(word in ours for word in words)
+    strange = sum(word in theirs and word not in ours for word in words)
     return strange >= 2 and strange > 2 * english
 
 

@@ -12,22 +12,8 @@ from importlib import resources
 from tools.checks.normalise import Folded, Token
 
 _VOWELS = "aeiou"
-# Word endings that name a disease, and what else ends so.
-_DISEASE_ENDING = re.compile(
-    r"[a-z]{3,}(?:itis|osis|algia|[^d]emia|aemia|opathy|pathies|oma|omas|plegia|rrhea|rrhoea|sclerosis|philia|cystis|trophy|ectasia|penia)$"
-)
-_NOT_DISEASE = frozenset(
-    """hypnosis osmosis diagnosis prognosis metamorphosis symbiosis apotheosis mitosis meiosis ketosis self-hypnosis psychohypnosis empathy sympathy apathy telepathy antipathy
-    naturopathy homeopathy osteopathy allopathy nostalgia academia bohemia macadamia aroma aromas diploma diplomas sonoma tacoma oklahoma paloma soma genoma stroma roma loma
-    trophy atrophy philia bibliophilia francophilia anglophilia astrotrophy telepathy idiopathy neurohypnosis homoma sarcoma-free kimosis trisoma redoma coma comas chroma chromas ricoma
-    hypotrophy pokemia euphemia premia blockchemia alchemia""".split()
-)
-_ANTI = re.compile(
-    r"anti-?(?:viral|virus|bacterial|microbial|fungal|inflammator\w*|inflammation|cancer\w*|carcinogen\w*|tumou?r\w*|depress\w*|anxiety|diabet\w*|histamin\w*|biotic|septic|convulsa\w*|hypertens\w*|"
-    r"coagula\w*|malarial?|parasit\w*|psychotic|arthriti\w*|allerg\w*|spasmodic|ulcer\w*|clotting|pyretic|mutagen\w*|emetic|thrombotic|platelet|asthma\w*|epilep\w*|obesity|migraine|alzheimer\w*|"
-    r"angina\w*|arrhythmi\w*|rheumat\w*|proliferati\w*|metasta\w*|leuk[ae]mi\w*|infecti\w*|retroviral|covid|insomnia|flu|candida|pathogen\w*|disease|autism|stroke|pain|lyme|aids|hiv|"
-    r"herpes|eczema|psoria\w*|acne|nausea|diarrh?o?eal?|seizure|cholesterol|influenza|sclero\w*|hyperglyc\w*|hyperlipid\w*|dementia|osteopor\w*|oedema|edema|neoplas\w*|mrsa|worm|stress disorder)$"
-)
+_RAW = ("COMMON", "NOT_DISEASE", "DISEASE_ENDING", "ANTI_OF", "FOREIGN", "ENGLISH")
+"""Classes that other code asks for; no word of a sentence is tagged with them."""
 
 
 @dataclass
@@ -38,6 +24,9 @@ class Lexicon:
     capitals: dict[str, set[str]] = field(default_factory=dict)
     vocabulary: set[str] = field(default_factory=set)
     risky: set[str] = field(default_factory=set)
+    raw: dict[str, frozenset[str]] = field(default_factory=dict)
+    disease_ending: re.Pattern[str] = re.compile("(?!)")
+    anti: re.Pattern[str] = re.compile("(?!)")
 
     def add(self, class_name: str, words: tuple[str, ...]) -> None:
         entries = self.by_first.setdefault(words[0], [])
@@ -62,7 +51,7 @@ class Lexicon:
                 if written.rstrip("s").isupper() and not _shouted(folded):
                     for name in self.capitals[text]:
                         tags[n].setdefault(name, set()).add(n + 1)
-            if text not in _NOT_DISEASE and _DISEASE_ENDING.fullmatch(text):
+            if text not in self.raw["NOT_DISEASE"] and self.disease_ending.fullmatch(text):
                 tags[n].setdefault("DISEASE", set()).add(n + 1)
             self._joined(tokens, n, folded, tags)
         for n in hidden:
@@ -72,7 +61,7 @@ class Lexicon:
 
     def _joined(self, tokens: Sequence[Token], n: int, folded: Folded, tags: list[dict[str, set[int]]]) -> None:
         text = tokens[n].text
-        if text.startswith("anti") and _ANTI.match(text):
+        if text.startswith("anti") and self.anti.match(text):
             tags[n].setdefault("ANTI", set()).add(n + 1)
         if n + 1 == len(tokens):
             return
@@ -80,7 +69,7 @@ class Lexicon:
         if between not in ("-", " ", ""):
             return
         pair = text + tokens[n + 1].text
-        if text == "anti" and _ANTI.match(pair):
+        if text == "anti" and self.anti.match(pair):
             tags[n].setdefault("ANTI", set()).add(n + 2)
         if between == "-":
             for rest, name in self.by_first.get(pair, ()):
@@ -138,7 +127,14 @@ def lexicon() -> Lexicon:
     source = resources.files("tools.checks") / "rule_packs" / "lexicon.toml"
     data = tomllib.loads(source.read_text(encoding="utf-8"))
     out = Lexicon()
+    for name in _RAW:
+        out.raw[name] = frozenset(data[name]["words"].split())
+    out.disease_ending = re.compile(f"[a-z]{{3,}}(?:{'|'.join(sorted(out.raw['DISEASE_ENDING']))})$")
+    out.anti = re.compile(f"anti-?(?:{'|'.join(sorted(out.raw['ANTI_OF']))})$")
+    out.vocabulary |= out.raw["COMMON"]
     for name, parts in data.items():
+        if name in _RAW:
+            continue
         runs: set[tuple[str, ...]] = set()
         for verb in parts.get("verbs", "").split():
             runs.update((form,) for form in inflect(verb))
@@ -153,8 +149,7 @@ def lexicon() -> Lexicon:
         for capital in parts.get("upper", "").split():
             out.capitals.setdefault(capital.lower(), set()).add(name)
         for run in runs:
-            if name != "COMMON":
-                out.add(name, run)
+            out.add(name, run)
             if len(run) == 1 and name != "MASK":
                 out.vocabulary.add(run[0])
                 if name in ("DISEASE", "AILMENT", "SIGN", "DRUG", "EFFECT", "STRONG"):

@@ -112,7 +112,7 @@ def fold(text: str, known: Callable[[str], bool] = lambda word: False) -> Folded
 
 
 def _undisguise(word: str, known: Callable[[str], bool]) -> str:
-    body = word.strip("!*|+$@")
+    body = word.strip("!*|+")
     if not body or body.isalpha():
         return ""
     if "*" in body:
