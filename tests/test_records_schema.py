@@ -16,7 +16,7 @@ from config.errors import Damaged, LeaseLost, Unsupported
 from memory.records import migrations, open_records, schema
 from memory.records.protocol import Capability
 from memory.records.sqlite import SqliteRecordsStore
-from memory.rows import ROW_TYPES, BrandKnowledge, Control, LedgerStep
+from memory.rows import ROW_TYPES, AgentMemory, BrandKnowledge, Control, LedgerStep
 from memory.rows.row import Row
 from tests.contracts.test_records import FailingLease, a_claim, a_control, a_memory, a_vector
 
@@ -125,15 +125,15 @@ async def test_sweeping_shortens_the_change_log_and_searches_stay_right(tmp_path
         )
         theirs = elsewhere.for_brand("acme")
         how: dict[str, Any] = {"embedder_id": "e1", "limit": 2000}
-        assert len(await theirs.search(type(a_memory("m")), a_vector(1.0), **how)) == 1101
+        await records.put(a_memory("deleted", embedding=a_vector(1.0), embedder_id="e1"))
+        assert len(await theirs.search(AgentMemory, a_vector(1.0), **how)) == 1102
+        await records.delete(AgentMemory, id=a_memory("deleted").id)
         clock.step(soon - clock.now())
         assert await store.sweep(limit=2000) == 1100
         with sqlite3.connect(tmp_path / "records.db") as db:
             assert db.execute("SELECT count(*) FROM vector_changes").fetchone() == (0,)
         for view in (records, theirs):
-            assert [hit.row.memory_key for hit in await view.search(type(a_memory("m")), a_vector(1.0), **how)] == [
-                "kept"
-            ]
+            assert [hit.row.memory_key for hit in await view.search(AgentMemory, a_vector(1.0), **how)] == ["kept"]
 
 
 async def test_a_stored_row_that_cannot_be_read_is_damage_not_a_traceback(folder: Path) -> None:

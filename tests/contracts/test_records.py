@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 import subprocess
 import sys
@@ -542,6 +543,8 @@ async def test_filters_apply_before_the_ranking(records: Records) -> None:
     assert await hits(records, 1.0, limit=3, category="sleep") == ["wanted0", "wanted1", "wanted2"]
     assert await hits(records, 1.0, limit=3, category="sleep", status="revoked") == []
     assert len(await hits(records, 1.0, limit=50, status="active")) == 43
+    await records.put(a_claim("best", category="sleep", embedding=a_vector(1.0)))
+    assert await hits(records, 1.0, limit=50, category="") == [f"crowd{n}" for n in range(40)]
     with pytest.raises(Unsupported, match="title"):
         await hits(records, 1.0, title="crowd1")
 
@@ -560,6 +563,36 @@ async def test_a_search_sees_what_was_written_and_deleted_since_the_last(
         await theirs.put(a_claim("c3", category="moved", embedding=a_vector(1.0, 3)))
         assert await hits(records, 1.0) == await hits(theirs, 1.0) == ["c9", "c3", "c4", "c0"]
         assert await hits(records, 1.0, category="moved") == ["c3"]
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "put", "delete", "search"]), st.sampled_from("abcdef"), st.sampled_from(["", "x"])
+    ),
+    min_size=5,
+    max_size=40,
+)
+
+
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(changes=CHANGES)
+async def test_a_search_answers_as_if_it_compared_every_row_anew(
+    records: Records, changes: list[tuple[str, str, str]]
+) -> None:
+    await asyncio.gather(*(records.delete(BrandKnowledge, id=name) for name in "abcdef"))
+    there: dict[str, tuple[float, str]] = {}
+    for n, (what, name, category) in enumerate([*changes, ("search", "", ""), ("search", "", "x")]):
+        angle = 0.1 + n * 0.03
+        if what == "put":
+            vector = a_vector(math.cos(angle), math.sin(angle))
+            await records.put(a_claim(name, category=category, embedding=vector))
+            there[name] = (angle, category)
+        elif what == "delete":
+            await records.delete(BrandKnowledge, id=name)
+            there.pop(name, None)
+        else:
+            expected = sorted((angle, name) for name, (angle, kind) in there.items() if kind == category)
+            assert await hits(records, 1.0, limit=4, category=category) == [name for _, name in expected][:4]
 
 
 async def test_a_search_without_a_vector_or_for_a_table_without_vectors(records: Records) -> None:
