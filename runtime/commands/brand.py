@@ -1,11 +1,196 @@
-"""`brand`: see, check and make brands."""
+"""`brand`: the folders that say what a brand is, demands and may say."""
 
 from __future__ import annotations
 
-from typing import Any
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from runtime.commands.common import add_verb
+from config.errors import BadInput, Conflict, CopydeskError
+from runtime.commands.common import DEFAULT_BRAND, FINDINGS, OK, add_parts, add_verb, brand_of, emit, load
+
+if TYPE_CHECKING:
+    from config.brand_profile import BrandProfile
+    from config.settings import Settings
+
+FILES = ("brand.toml", "guidelines.toml", "claims.toml", "themes.toml", "templates.toml")
 
 
 def register(verbs: Any) -> None:
-    add_verb(verbs, "brand", "see, check and make brands")
+    parts = add_parts(add_verb(verbs, "brand", "make, check and see brands: a brand is a folder of text files"))
+    new = add_verb(parts, "new", "make a small complete brand to edit, from the shipped example")
+    new.add_argument("name", metavar="NAME", help="1-64 of a-z, 0-9 and '-'")
+    new.set_defaults(run=brand_new)
+    check = add_verb(parts, "check", "read a brand's folder and say what is wrong with it")
+    check.add_argument("name", nargs="?", metavar="NAME", help="default: the brand of the command")
+    check.set_defaults(run=brand_check)
+    listing = add_verb(parts, "list", "the brands that there are")
+    listing.set_defaults(run=brand_list)
+    show = add_verb(parts, "show", "what a brand's folder says")
+    show.add_argument("name", nargs="?", metavar="NAME", help="default: the brand of the command")
+    show.set_defaults(run=brand_show)
+
+
+def own_brands(settings: Settings) -> Path:
+    """Where the operator's brands live."""
+    return settings.data_dir.absolute() / "brands"
+
+
+def _named(args: argparse.Namespace) -> tuple[BrandProfile, Path]:
+    from config.brand_profile import find_brand_folder, load_brand
+    from config.ids import parse_slug
+
+    settings = load(args)
+    name = parse_slug(args.name, what="NAME") if args.name else brand_of(args, settings)
+    folder = find_brand_folder(name, own_brands(settings))
+    profile = load_brand(folder)
+    if profile.name != name:
+        raise BadInput(
+            f"{folder / 'brand.toml'}: name = {profile.name!r}, but its folder is {name!r}: make them the same"
+        )
+    return profile, folder
+
+
+def brand_new(args: argparse.Namespace) -> int:
+    """Write DATA_DIR/brands/NAME, whole or not at all. Raises Conflict if it exists."""
+    import os
+    import shutil
+    import tempfile
+
+    from config.brand_profile import load_brand, shipped_brands
+    from config.ids import parse_slug
+
+    name = parse_slug(args.name, what="NAME")
+    settings = load(args)
+    home = own_brands(settings)
+    folder = home / name
+    if folder.exists() or folder.is_symlink() or (shipped_brands() / name).is_dir():
+        raise Conflict(f"brand {name!r} exists already: choose another name, or edit {folder}")
+    title = name.replace("-", " ").title()
+    example = shipped_brands() / DEFAULT_BRAND
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.mkdir(exist_ok=True)
+    # Built beside its place and renamed into it, so that a half-made brand is never there to be read.
+    building = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=home))
+    try:
+        example_profile = load_brand(example)
+        for path in [example / file for file in FILES] + sorted((example / "documents").glob("*.md")):
+            if path.is_file():
+                text = path.read_text("utf-8").replace(f"#{example_profile.title}", "#" + "".join(title.split()))
+                text = text.replace(example_profile.title, title).replace(DEFAULT_BRAND, name)
+                if path.name == "claims.toml":
+                    text = _unapproved(text)
+                (building / path.relative_to(example)).parent.mkdir(exist_ok=True)
+                (building / path.relative_to(example)).write_text(text, "utf-8")
+        profile = load_brand(building)
+        building.chmod(0o700)
+        try:
+            os.rename(building, folder)
+        except OSError:
+            raise Conflict(f"brand {name!r} was made just now by somebody else: see {folder}") from None
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    text = f"made {folder}: {', '.join(FILES)} and {len(files) - len(FILES)} documents\n"
+    text += f"edit them, then: run_agents.py brand check {name}"
+    emit(args, {"name": profile.name, "folder": str(folder), "files": files}, text)
+    return OK
+
+
+def _unapproved(text: str) -> str:
+    """The claims with every approval taken out: nobody of the new brand has approved anything."""
+    import json
+    import tomllib
+
+    lines = ["# What the brand may say word for word (approved), must not say (blocked), or may say after a review."]
+    for claim in tomllib.loads(text).get("claim", []):
+        status = "blocked" if claim.get("status") == "blocked" else "needs_review"
+        kept = {**claim, "status": status}
+        lines += ["", "[[claim]]"]
+        lines += [
+            f"{key} = {json.dumps(value, ensure_ascii=False)}"
+            for key, value in kept.items()
+            if key not in ("approved_by", "approved_on", "evidence")
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def warnings_of(profile: BrandProfile) -> list[str]:
+    """What a folder that can be read still lacks or contradicts, a line each."""
+    from config.platforms import possible
+
+    found = []
+    for cell in profile.grid:
+        if not possible(cell.platform, cell.content_type):
+            found.append(f"grid: {cell.platform} has no {cell.content_type} ({cell.day} {cell.time}): change the cell")
+    if not profile.grid:
+        found.append("grid is empty: a week has nowhere to put a piece: add [[grid]] entries to brand.toml")
+    if not profile.themes:
+        found.append("themes.toml has no theme: `cycle run --theme` will work from free text alone")
+    made = {template.content_type for template in profile.templates}
+    for kind in sorted({cell.content_type for cell in profile.grid} - made):
+        found.append(f"templates.toml has no template for {kind}: the offline model uses its plainest form")
+    wanted = {word.lower() for g in profile.guidelines for word in g.requirements}
+    for guideline in profile.guidelines:
+        for phrase in guideline.restrictions:
+            if phrase.lower() in wanted:
+                found.append(f"guidelines: {phrase!r} is required and forbidden ({guideline.title}): decide which")
+    return found
+
+
+def brand_check(args: argparse.Namespace) -> int:
+    """Print what is wrong with a brand's folder; 1 when it has warnings, 2 when it cannot be read."""
+    profile, folder = _named(args)
+    found = warnings_of(profile)
+    shape = {"name": profile.name, "folder": str(folder), "content_hash": profile.content_hash, "warnings": found}
+    counts = f"{len(profile.guidelines)} guidelines, {len(profile.claims)} claims, {len(profile.themes)} themes"
+    head = f"{profile.name}: {counts}, {len(profile.templates)} templates, {len(profile.grid)} slots a week"
+    emit(args, shape, "\n".join([head, *(f"  {line}" for line in found)] if found else [f"{head}: nothing is wrong"]))
+    return FINDINGS if found else OK
+
+
+def brand_list(args: argparse.Namespace) -> int:
+    """Print every brand, the operator's own first; one that cannot be read is listed with its mistake."""
+    from config.brand_profile import load_brand, shipped_brands
+    from runtime.commands.lookup import table
+
+    settings = load(args)
+    shape: list[dict[str, Any]] = []
+    for base, origin in ((own_brands(settings), "own"), (shipped_brands(), "shipped")):
+        for file in sorted(base.glob("*/brand.toml")) if base.is_dir() else []:
+            name = file.parent.name
+            if name.startswith(".") or any(row["name"] == name for row in shape):
+                continue
+            row = {"name": name, "origin": origin, "folder": str(file.parent), "title": "", "zone": "", "error": ""}
+            try:
+                profile = load_brand(file.parent)
+                row |= {"title": profile.title, "zone": profile.zone}
+            except CopydeskError as error:
+                row["error"] = str(error)
+            shape.append(row)
+    lines = [[row["name"], row["origin"], row["zone"], row["title"] or row["error"]] for row in shape]
+    emit(args, shape, table(["brand", "from", "zone", "title"], lines))
+    return OK
+
+
+def brand_show(args: argparse.Namespace) -> int:
+    """Print what a brand's folder says."""
+    profile, folder = _named(args)
+    shape = {"folder": str(folder), **profile.model_dump(mode="json")}
+    lines = [
+        f"{profile.name}: {profile.title} ({profile.zone})",
+        f"folder: {folder}",
+        f"rule packs: {', '.join(profile.packs)}; approval: {profile.approval}",
+        f"themes: {', '.join(theme.name for theme in profile.themes) or 'none'}",
+        "the week:",
+        *(
+            f"  {c.day:9} {c.time}  {c.platform} {c.content_type}"
+            for c in sorted(profile.grid, key=lambda c: (c.weekday, c.time))
+        ),
+        "guidelines:",
+        *(f"  {g.severity:9} {g.type}: {g.title}" for g in profile.guidelines),
+        "claims:",
+        *(f"  {c.status:12} {c.text}" for c in profile.claims),
+    ]
+    emit(args, shape, "\n".join(lines))
+    return OK
