@@ -15,13 +15,15 @@ import sqlite3
 import stat
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from config.errors import Busy, CopydeskError, Damaged, DiskFull, Unavailable, UsageError
+from config.errors import CopydeskError, Damaged, Unavailable, UsageError
 from config.ids import new_token
+from memory.sqlite_errors import damaged, translate_error, translated
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -30,37 +32,11 @@ Migration = Callable[[sqlite3.Connection], None]
 _BATCH = 256  # operations a commit, so that one long burst cannot hold the write lock for seconds
 _BUSY_MS = 10_000
 _BUSY_TRIES = 3
+_MAGIC = b"SQLite format 3\x00"
+_opening = threading.RLock()
+_open_here: Counter[Path] = Counter()
+"""Files that this process has open now, and how often."""
 _NETWORK_FS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"})
-
-
-def _damaged(path: Path, what: str) -> Damaged:
-    return Damaged(f"{path}: {what}; restore it with `copydesk restore`, or move it away to start empty: mv {path} {path}.bad")
-
-
-def translate_error(error: sqlite3.Error, path: Path) -> CopydeskError:
-    """Our error for any error of sqlite3, by its primary result code (https://sqlite.org/rescode.html)."""
-    code = getattr(error, "sqlite_errorcode", None) or 0
-    primary = code & 0xFF
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return Busy(f"{path} stays locked by another process: see who holds it with `fuser {path}`")
-    if primary == sqlite3.SQLITE_FULL or code in (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_SHMSIZE):
-        return DiskFull(f"{path}: no room to write: free space on this disk, work goes on by itself")
-    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
-        return UsageError(f"{path} cannot be written ({error}): check owner and mode: chmod u+rw {path}")
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
-        return _damaged(path, f"damaged ({error})")
-    if primary == sqlite3.SQLITE_IOERR:
-        return Unavailable(f"{path}: the disk did not answer ({error})")
-    return CopydeskError(f"{path}: {type(error).__name__}: {error}")
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Raise our errors instead of sqlite3's."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise translate_error(error, path) from error
 
 
 def _filesystem(path: Path) -> str:
@@ -86,10 +62,26 @@ def _refuse_untrustworthy(path: Path) -> None:
     if not stat.S_ISREG(info.st_mode):
         raise UsageError(f"{path} must be a regular file, not a link or device")
     if info.st_size == 0:
-        raise _damaged(path, "is empty (0 bytes), which would read as a database with nothing in it")
-    # Nothing but stat: opening and closing the file by any way but SQLite's would drop every POSIX lock that this process
-    # holds on it (https://sqlite.org/howtocorrupt.html, 2.2), and another process would then delete the WAL under our feet.
-    # A wrong header and a missing tail are found by SQLite itself at the first read.
+        raise damaged(path, "is empty (0 bytes), which would read as a database with nothing in it")
+    if _open_here[path.absolute()]:
+        # Opening and closing the file by any way but SQLite's would drop every POSIX lock that this process holds on it
+        # (https://sqlite.org/howtocorrupt.html, 2.2), and another process would then delete the WAL under our feet. It was
+        # looked at when it was opened first.
+        return
+    with path.open("rb") as file:
+        head = file.read(100)
+    if len(head) < 100 or head[:16] != _MAGIC:
+        raise damaged(path, "is not a SQLite database")
+    page = int.from_bytes(head[16:18], "big")
+    page = 65536 if page == 1 else page
+    wal = path.with_name(path.name + "-wal")
+    pages_known = head[24:28] == head[92:96]
+    if (
+        pages_known
+        and not (wal.exists() and wal.stat().st_size)
+        and info.st_size < page * int.from_bytes(head[28:32], "big")
+    ):
+        raise damaged(path, f"is cut short ({info.st_size} bytes)")
 
 
 def _create(path: Path, application_id: int, migrations: Sequence[Migration]) -> None:
@@ -100,7 +92,9 @@ def _create(path: Path, application_id: int, migrations: Sequence[Migration]) ->
         connection = sqlite3.connect(building, isolation_level=None)
         try:
             connection.execute(f"PRAGMA application_id = {application_id}")
-            connection.execute("CREATE TABLE schema_migrations (n INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT")
+            connection.execute(
+                "CREATE TABLE schema_migrations (n INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT"
+            )
             _migrate(connection, migrations)
         finally:
             connection.close()
@@ -117,7 +111,8 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) ->
             if connection.execute("PRAGMA user_version").fetchone()[0] < n:  # another process may have been quicker
                 migrations[n - 1](connection)
                 connection.execute(
-                    "INSERT INTO schema_migrations (n, name, applied_at) VALUES (?, ?, unixepoch() * 1000)", (n, migrations[n - 1].__name__)
+                    "INSERT INTO schema_migrations (n, name, applied_at) VALUES (?, ?, unixepoch() * 1000)",
+                    (n, migrations[n - 1].__name__),
                 )
                 connection.execute(f"PRAGMA user_version = {n}")
         except BaseException:
@@ -127,7 +122,9 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) ->
 
 
 def _connect(path: Path, synchronous: str, *, readonly: bool = False) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000, cached_statements=512)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000, cached_statements=512
+    )
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
@@ -138,40 +135,61 @@ def _connect(path: Path, synchronous: str, *, readonly: bool = False) -> sqlite3
     return connection
 
 
-def prepare(path: Path, *, application_id: int, migrations: Sequence[Migration]) -> None:
-    """Make `path` a current database of ours, or refuse.
+@contextmanager
+def prepared(path: Path, *, application_id: int, migrations: Sequence[Migration]) -> Iterator[None]:
+    """Make `path` a current database of ours, or refuse; hold this around every connection to it.
 
     Raises:
         Damaged: the file is empty, cut short, not ours, newer than this program, or was here and is gone.
         UsageError: the file or its folder cannot be used (mode, link, network file system).
     """
+    with _opening:
+        _prepare(path, application_id, migrations)
+        _open_here[path.absolute()] += 1
+    try:
+        yield
+    finally:
+        with _opening:
+            _open_here[path.absolute()] -= 1
+
+
+def _prepare(path: Path, application_id: int, migrations: Sequence[Migration]) -> None:
     kind = _filesystem(path.parent.absolute())
     if kind in _NETWORK_FS:
-        raise UsageError(f"{path} is on a network file system ({kind}), where SQLite locks are not safe: choose a local --data-dir")
+        raise UsageError(
+            f"{path} is on a network file system ({kind}), where SQLite locks are not safe: choose a local --data-dir"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _marker(path).parent.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
-        raise UsageError(f"data directory {path.parent} cannot be used ({error.strerror}): choose another --data-dir") from error
+        raise UsageError(
+            f"data directory {path.parent} cannot be used ({error.strerror}): choose another --data-dir"
+        ) from error
     with translated(path):
         if not os.path.lexists(path):
             if _marker(path).exists():
-                raise Damaged(f"{path} was here and is gone: restore it with `copydesk restore`, or accept the loss: rm {_marker(path)}")
+                raise Damaged(
+                    f"{path} was here and is gone: restore it with `copydesk restore`, or accept the loss: rm {_marker(path)}"
+                )
             _create(path, application_id, migrations)
         _refuse_untrustworthy(path)
         connection = _connect(path, "NORMAL")
         try:
             found = connection.execute("PRAGMA application_id").fetchone()[0]
             if found != application_id:
-                raise _damaged(path, f"belongs to another program (application_id {found:#x})")
+                raise damaged(path, f"belongs to another program (application_id {found:#x})")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version > len(migrations):
                 raise Damaged(
                     f"{path} was written by a newer Copydesk (schema {version}, this one knows {len(migrations)}): "
                     "upgrade with `pip install --upgrade copydesk`"
                 )
-            if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'schema_migrations'").fetchone()[0] == 0:
-                raise _damaged(path, "has lost its schema")
+            if (
+                connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'schema_migrations'").fetchone()[0]
+                == 0
+            ):
+                raise damaged(path, "has lost its schema")
             _migrate(connection, migrations)
         finally:
             connection.close()
@@ -186,7 +204,9 @@ class _Lane(threading.Thread):
         self.path = path
         self.writes = writes
         self.connection = _connect(path, synchronous, readonly=not writes)
-        self.inbox: queue.SimpleQueue[tuple[Operation[Any], asyncio.AbstractEventLoop, asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[tuple[Operation[Any], asyncio.AbstractEventLoop, asyncio.Future[Any]] | None] = (
+            queue.SimpleQueue()
+        )
         self.inode = path.stat().st_ino
         self.checked = time.monotonic()
 
@@ -234,7 +254,9 @@ class _Lane(threading.Thread):
                     self.connection.execute("ROLLBACK")
                 return results
             if not self.connection.in_transaction:  # SQLite rolled everything back by itself (disk full, I/O error)
-                error = next((e for _, e in results if e is not None), None) or Unavailable(f"{self.path}: the transaction was rolled back")
+                error = next((e for _, e in results if e is not None), None) or Unavailable(
+                    f"{self.path}: the transaction was rolled back"
+                )
                 return [(None, error)] * len(work)
             self.connection.execute("COMMIT")
             return results
@@ -273,7 +295,9 @@ class _Lane(threading.Thread):
         except OSError:
             same = False
         if not same:
-            raise Damaged(f"{self.path} was deleted or replaced while open: stop every worker and restore it with `copydesk restore`")
+            raise Damaged(
+                f"{self.path} was deleted or replaced while open: stop every worker and restore it with `copydesk restore`"
+            )
 
 
 def _settle(settled: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
@@ -320,28 +344,32 @@ class SqliteFile:
 
     def _close(self) -> None:
         self._closed = True
+        # The writer last: a connection that may only query cannot fold the WAL into the file as the last one does.
         for lane in (self._reader, self._writer):
             lane.inbox.put(None)
-        for lane in (self._reader, self._writer):
             lane.join()
 
 
 @asynccontextmanager
 async def open_sqlite_file(
-    path: Path, *, application_id: int, migrations: Sequence[Migration], synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
+    path: Path,
+    *,
+    application_id: int,
+    migrations: Sequence[Migration],
+    synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
 ) -> AsyncIterator[SqliteFile]:
     """Open (and if need be create or migrate) a database file of ours.
 
     `synchronous="FULL"` survives power loss; NORMAL survives any process death, and may lose the last commits with the power.
 
     Raises:
-        Damaged, UsageError: as `prepare`.
+        Damaged, UsageError: as `prepared`.
     """
-    prepare(path, application_id=application_id, migrations=migrations)
-    with translated(path):
-        file = SqliteFile(path, synchronous)
-    file._start()
-    try:
-        yield file
-    finally:
-        await asyncio.get_running_loop().run_in_executor(None, file._close)
+    with prepared(path, application_id=application_id, migrations=migrations):
+        with translated(path):
+            file = SqliteFile(path, synchronous)
+        file._start()
+        try:
+            yield file
+        finally:
+            await asyncio.get_running_loop().run_in_executor(None, file._close)

@@ -35,7 +35,8 @@ from memory.session_rows import checked_text as _text
 from memory.session_rows import clean as _clean
 from memory.session_rows import lifetime_millis as _millis
 from memory.session_schema import APPLICATION_ID, MIGRATIONS
-from memory.sqlite_file import prepare, translated
+from memory.sqlite_errors import translated
+from memory.sqlite_file import prepared
 
 SESSION_TTL = timedelta(minutes=30)
 VARIANT_TTL = timedelta(days=7)
@@ -380,18 +381,18 @@ async def open_user_sessions(path: Path, *, clock: Clock) -> AsyncIterator[UserS
     Raises:
         Damaged, UsageError: the file cannot be trusted or used.
     """
-    prepare(path, application_id=APPLICATION_ID, migrations=MIGRATIONS)
-    with translated(path):
-        connection = await aiosqlite.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
-    try:
+    with prepared(path, application_id=APPLICATION_ID, migrations=MIGRATIONS):
         with translated(path):
-            for pragma in (
-                f"busy_timeout = {_BUSY_MS}",
-                "journal_mode = WAL",
-                "synchronous = NORMAL",
-                "trusted_schema = OFF",
-            ):
-                await connection.execute_fetchall(f"PRAGMA {pragma}")
-        yield UserSessionsStore(connection, path, clock)
-    finally:
-        await connection.close()
+            connection = await aiosqlite.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
+        try:
+            with translated(path):
+                for pragma in (
+                    f"busy_timeout = {_BUSY_MS}",
+                    "journal_mode = WAL",
+                    "synchronous = NORMAL",
+                    "trusted_schema = OFF",
+                ):
+                    await connection.execute_fetchall(f"PRAGMA {pragma}")
+            yield UserSessionsStore(connection, path, clock)
+        finally:
+            await connection.close()

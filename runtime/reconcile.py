@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import structlog
+
+from config.errors import BadInput, Conflict
 from config.vocabulary import TASK_KINDS, UNSETTLED, PieceState, SessionStatus
 from graphs.context import advance_piece_task, advance_session_task
 from graphs.sessions import session_piece_ids
@@ -20,6 +23,7 @@ from runtime.advance import find_decision
 from runtime.compose import Runtime
 from runtime.publish_due import publish_task, reconcile_task
 
+log = structlog.get_logger(__name__)
 REALM = "all"
 UPKEEP_BRAND = "copydesk"
 """The brand column of tasks that belong to no brand."""
@@ -91,9 +95,24 @@ async def reconcile(runtime: Runtime) -> int:
     for brand in await list_brands(runtime):
         tasks = await derive_tasks(runtime, runtime.records.for_brand(brand.name))
         for start in range(0, len(tasks), 100):
-            await runtime.queue.enqueue(*tasks[start : start + 100])
-        total += len(tasks)
+            total += await _enqueue(runtime, tasks[start : start + 100])
     return total
+
+
+async def _enqueue(runtime: Runtime, tasks: list[Task]) -> int:
+    try:
+        await runtime.queue.enqueue(*tasks)
+        return len(tasks)
+    except (BadInput, Conflict):
+        pass
+    done = 0
+    for task in tasks:  # one task that cannot be enqueued must not keep the others out
+        try:
+            await runtime.queue.enqueue(task)
+            done += 1
+        except (BadInput, Conflict) as error:
+            log.error("task.refused", task_id=task.id, error=str(error))
+    return done
 
 
 async def sweep(runtime: Runtime) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from config.brand_profile import BrandProfile, Theme
@@ -19,6 +20,10 @@ from memory.rows.brand import Brand, Control
 from memory.rows.content import Piece
 from memory.rows.sessions import Session
 from runtime.compose import Runtime
+
+
+FURTHEST = timedelta(days=370)
+"""How far ahead a week may be planned: queues refuse tasks beyond 400 days."""
 
 
 def _hash(value: Any) -> str:
@@ -70,6 +75,8 @@ async def start_cycle(
         await _withdraw(runtime, records, plans[-1], by)
     slots = week_slots(profile, cycle_key, platforms=platforms, types=types)
     left = [slot for slot in slots if slot.at > runtime.clock.now()]
+    if slots and slots[-1].at > runtime.clock.now() + FURTHEST:
+        raise BadInput(f"--week {cycle_key} is more than {FURTHEST.days} days ahead: choose an earlier week")
     if not slots:
         raise BadInput(
             f"brand {brand!r} has no cell in its grid for that: add [[grid]] entries to brand.toml or drop the filter"

@@ -16,7 +16,8 @@ import pytest
 
 from config.errors import Busy, CopydeskError, Damaged, DiskFull, Unavailable, UsageError
 from memory import sqlite_file
-from memory.sqlite_file import SqliteFile, open_sqlite_file, translate_error
+from memory.sqlite_errors import translate_error
+from memory.sqlite_file import SqliteFile, open_sqlite_file
 
 APPLICATION_ID = 0x54455354
 

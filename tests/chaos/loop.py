@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from config.clock import SystemClock
 from config.settings import load_settings
 from config.vocabulary import UNSETTLED, PieceState
 from graphs.sessions import session_piece_ids
+from graphs.week import next_cycle_key
 from memory.queue.protocol import TaskQueue, open_queue
 from memory.records.protocol import Records, open_records
 from memory.rows.content import Piece
@@ -117,6 +119,7 @@ class Loop:
         self.paused: set[int] = set()
         self.background: set[asyncio.Task[Any]] = set()
         self.children = 0
+        self.week = next_cycle_key(SystemClock().now() + timedelta(days=21), "UTC")
 
     async def run(self) -> Report:
         started = time.monotonic()
@@ -171,7 +174,7 @@ class Loop:
         return code, log.read_text(errors="replace") if log.exists() else ""
 
     async def _start_week(self) -> None:
-        argv = ("cycle", "run", "--theme", "quiet evenings", "--week", "2030-W10", "--detach", "--json")
+        argv = ("cycle", "run", "--theme", "quiet evenings", "--week", self.week, "--detach", "--json")
         for kill_after in (self.rng.uniform(0.05, 0.6), self.rng.uniform(0.05, 1.2), None):
             code, text = await self._cli(*argv, kill_after=kill_after)
             if code < 0:

@@ -26,7 +26,7 @@ from memory.records.all_brands import AllBrands
 from memory.records.protocol import ALL_BRANDS, Capability, Once, Records, RecordsStore, Scored
 from memory.rows import ROW_TYPES
 from memory.rows.row import Row
-from memory.sqlite_file import translated
+from memory.sqlite_errors import translated
 
 R = TypeVar("R", bound=Row)
 _PAGE = 20
