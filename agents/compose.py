@@ -188,7 +188,11 @@ def _finish(kit: Kit, made: Made) -> Made:
         fields["media_prompts"] = [
             " ".join(
                 part
-                for part in (f"{what} {n} of {len(shown)}, {shape}.", f"Words on it: {text}", style and f"{style}.")
+                for part in (
+                    f"{what} {n} of {len(shown)}, {shape}.",
+                    f"Words on it: {text.rstrip('.')}.",
+                    style and f"{style}.",
+                )
                 if part
             )
             for n, text in enumerate(shown, 1)
@@ -256,10 +260,14 @@ def _thread(kit: Kit, facts: Sequence[Mapping[str, str]]) -> Made | None:
     chosen = list(facts[:6])
     if len(chosen) < 2 or not kit.hooks():
         return None
-    close = "\n".join(line for line in (kit.cta(), kit.brand.get("link", "")) if line) or kit.theme
+    tags = " ".join(kit.hashtags())
+    close = "\n".join(line for line in (kit.cta(), kit.brand.get("link", ""), tags) if line) or kit.theme
     total = len(chosen) + 2
     texts = [kit.hooks()[0], *(fact["text"] for fact in chosen), close]
-    return _finish(kit, Made({"parts": [f"{n}/{total} {text}" for n, text in enumerate(texts, 1)]}, chosen))
+    # A thread has no caption: its hashtags stand in the last part.
+    return _finish(
+        kit, Made({"parts": [f"{n}/{total} {text}" for n, text in enumerate(texts, 1)], "hashtags": []}, chosen)
+    )
 
 
 def _from_template(kit: Kit, facts: Sequence[Mapping[str, str]], template: Mapping[str, Any]) -> Made | None:
