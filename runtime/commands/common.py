@@ -48,6 +48,16 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(USAGE)
 
 
+def program() -> str:
+    """What to type to run this program again: `copydesk` when installed, else the interpreter and the file."""
+    if Path(sys.argv[0]).name == "copydesk":
+        return "copydesk"
+    # Not resolved: a virtual environment's python is a link, and what it links to lacks our dependencies.
+    python = Path(sys.executable)
+    here = Path.cwd()
+    return f"{python.relative_to(here) if python.is_relative_to(here) else python.name} run_agents.py"
+
+
 def add_global_options(parser: argparse.ArgumentParser, *, top: bool) -> None:
     """The options that stand before or after the verb."""
     default: Any = None if top else argparse.SUPPRESS

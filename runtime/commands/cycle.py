@@ -16,6 +16,7 @@ from runtime.commands.common import (
     emit,
     opened,
     printable,
+    program,
     run_async,
     run_session,
     run_threads,
@@ -150,10 +151,10 @@ async def print_session(args: argparse.Namespace, runtime: Runtime, brand: str, 
             print(printable(session.reason))
         where = f" --data-dir {args.data_dir}" if args.data_dir else ""
         if waiting:
-            print(f"Next: run_agents.py review list{where}")
-            print(f"      run_agents.py review approve --session {session.id} --all{where}")
+            print(f"Next: {program()} review list{where}")
+            print(f"      {program()} review approve --session {session.id} --all{where}")
         elif shape["pieces"]["approved"]:
-            print(f"Next: run_agents.py publish due --until {_week_end(session)}{where}")
+            print(f"Next: {program()} publish due --until {_week_end(session)}{where}")
 
     emit(args, shape, draw)
     if session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):
