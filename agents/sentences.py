@@ -12,7 +12,9 @@ from typing import Any
 _ABBREVIATION = re.compile(r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|vs|etc|e\.g|i\.e|a\.m|p\.m|approx|No|Fig|al|Inc|Ltd|[A-Z])\.$")
 _END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9À-ÖØ-Þ])")
 _MARKUP = re.compile(r"!\[([^\]]*)\]\([^)]*\)|\[([^\]]*)\]\([^)]*\)|(\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w))")
-_HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
+)
 _WORD = re.compile(r"[^\W_]+(?:[’'-][^\W_]+)*")
 STOPWORDS = frozenset(
     """
@@ -27,7 +29,7 @@ STOPWORDS = frozenset(
 
 
 def visible(text: str) -> str:
-    """`text` in NFC without invisible characters: direction overrides, zero-width marks, tag characters."""
+    """`text` in NFC without what cannot be seen or stored: controls, direction overrides, zero-width marks, tags."""
     return _HIDDEN.sub("", unicodedata.normalize("NFC", text))
 
 

@@ -16,7 +16,7 @@ from agents.agent import AgentContext, Brief, DayPlan, Fact
 from agents.answers import CheckAnswer, Concern
 from agents.chat_models import Answer, Models
 from agents.compose import PLACEHOLDER, compose
-from agents.sentences import label, split_sentences
+from agents.sentences import label, split_sentences, visible
 from agents.spending import Spending, Tokens
 from config.brand_profile import BrandProfile, DayTheme, Guideline, Template, Theme
 from config.clock import ManualClock
@@ -288,7 +288,8 @@ async def test_a_revision_says_nothing_of_what_was_found(ctx: AgentContext) -> N
     assert second == await creation.revise(ctx, piece, revision, brief, found)
 
 
-FACTS = st.lists(st.text(min_size=1, max_size=400).filter(str.strip), max_size=8, unique=True)
+# Facts reach a post through `split_sentences`, which leaves nothing invisible in them.
+FACTS = st.lists(st.text(max_size=400).map(visible).filter(str.strip), max_size=8, unique=True)
 
 
 @given(FACTS, st.sampled_from(CELLS), st.text(max_size=150), st.integers(0, 9))
@@ -399,7 +400,7 @@ def test_sentences_are_cut_where_they_end_and_nowhere_else() -> None:
         "First bold one here.",
         "Second at 3.5 hours, e.g. daily.",
     ]
-    assert split_sentences("Hidden\u202e turned text here.") == ["Hidden turned text here."]
+    assert split_sentences("Hidden\u202e turned\x00 text\ud800 here.") == ["Hidden turned text here."]
 
 
 def test_words_on_screen_are_a_short_sentence_or_a_phrase_of_it() -> None:
