@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -403,11 +402,11 @@ class SendsFirst(Ledger):
         return await super().publish(parcel, publisher, **options)
 
 
-def resending_fold(*arguments: Any, **options: Any) -> Publication:
-    publication = fold(*arguments, **options)
-    if publication.status is Status.UNKNOWN and publication.permit is not None:
-        again = (publication.permit.attempt + 1, publication.permit.part)
-        return replace(publication, next_permit=again)
+def resending_fold(key: str, steps: Iterable[LedgerStep], **options: Any) -> Publication:
+    """Takes silence for `not sent`."""
+    known = list(steps)
+    while (publication := fold(key, known, **options)).status is Status.UNKNOWN and publication.permit is not None:
+        known.append(publication.permit.model_copy(update={"step": Step.NOT_SENT, "step_id": "assumed"}))
     return publication
 
 
