@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +10,9 @@ from agents.answers import BriefAnswer
 from agents.chat_models import prompt
 from agents.sentences import split_sentences, visible
 from config.brand_profile import Theme
-from config.errors import Unsupported
 from config.ids import name_id
-from config.vocabulary import AgentType
-from memory.records.protocol import Scored
+from config.vocabulary import AgentType, Trust
+from memory.knowledge import search
 from memory.rows.brand import BrandKnowledge
 
 FACTS = 36
@@ -36,23 +34,17 @@ class Passage:
 
 
 async def passages_about(ctx: AgentContext, query: str, *, limit: int) -> list[Passage]:
-    """Active document chunks near `query`, by meaning and, where the store can, by words; best first, each once."""
-    found: dict[str, Passage] = {}
+    """Active document chunks near `query`, by meaning and, where the store can, by words; best first.
 
-    def add(hits: list[Scored[BrandKnowledge]]) -> None:
-        for hit in hits:
-            known = found.get(hit.row.id)
-            score = max(hit.score, known.score if known else 0.0)
-            found[hit.row.id] = Passage(hit.row.id, hit.row.title, hit.row.content, score)
-
-    active: dict[str, Any] = {"knowledge_type": "document", "status": "active"}
-    vector = await ctx.embedder.embed_query(query)
-    if vector:
-        add(await ctx.records.search(BrandKnowledge, vector, embedder_id=ctx.embedder.id, limit=limit, **active))
-    # An engine without text search: the vectors stand alone.
-    with suppress(Unsupported):
-        add(await ctx.records.search_text(BrandKnowledge, query, limit=limit, **active))
-    return sorted(found.values(), key=lambda passage: (-passage.score, passage.id))[:limit]
+    Only what the brand or its operator put there: a page from the web is no fact of the brand's.
+    """
+    hits = {hit.chunk_id: hit for hit in await search(ctx.records, ctx.embedder, query, limit)}
+    rows = await ctx.records.find_many(BrandKnowledge, [{"id": hit_id} for hit_id in hits])
+    return [
+        Passage(row.id, row.title, row.content, hits[row.id].score)
+        for row in rows
+        if row.trust in (Trust.BRAND, Trust.OPERATOR)
+    ]
 
 
 async def make_brief(ctx: AgentContext, theme: Theme, day: DayPlan, cycle_key: str) -> Brief:
