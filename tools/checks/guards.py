@@ -30,6 +30,9 @@ def negated(sentence: Sentence, start: int, end: int) -> bool:
             if "," in gap and not _listing(words, n, start):
                 return False
             continue
+        between = sentence.folded.text[sentence.tokens[n].end : sentence.tokens[start].start]
+        if word in ("no", "nothing", "none") and "," in between:
+            continue
         following = words[n + 1] if n + 1 < len(words) else ""
         if following in _NOT_REALLY or following in ("more", "longer", "matter", "doubt", "wonder", "need"):
             return False

@@ -74,7 +74,7 @@ def _fold_char(char: str) -> str:
         if category == "Cc" and part not in "\n\t":
             part = "" if part != "\r" else "\n"
         for low in part.lower():
-            if unicodedata.category(low) not in ("Mn", "Cf"):
+            if unicodedata.category(low) != "Mn":
                 out.append(_LOOKALIKES.get(low, low))
     return "".join(out)
 
