@@ -1,37 +1,33 @@
 """One SQLite file, opened safely: what every SQLite engine of ours stands on.
 
 Opening refuses what must not be trusted (facts: an empty file opens as a valid empty database, which is silent total loss) and
-never recreates a file that was here before. Writing goes through one writer connection a process and file, in its own thread:
-operations that wait at the same time become one BEGIN IMMEDIATE transaction and one commit, each inside its own savepoint, so a
-failing neighbour harms nobody. An operation is acknowledged only after the commit.
+never recreates a file that was here before. Writing goes through one writer connection a process and file
+(`memory/sqlite_lane.py`): each operation in a transaction of its own, or together with others that wait, each inside its own
+savepoint, so that a failing neighbour harms nobody. An operation is acknowledged only after the commit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import queue
 import sqlite3
 import stat
 import threading
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
-from config.errors import CopydeskError, Damaged, Unavailable, UsageError
+from config.errors import Damaged, Unavailable, UsageError
 from config.ids import new_token
-from memory.sqlite_errors import damaged, translate_error, translated
+from memory.sqlite_errors import damaged, translated
+from memory.sqlite_lane import BUSY_MS, Lane
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 Migration = Callable[[sqlite3.Connection], None]
 
-_BATCH = 256  # operations a commit, so that one long burst cannot hold the write lock for seconds
-_BUSY_MS = 10_000
-_BUSY_TRIES = 3
 _MAGIC = b"SQLite format 3\x00"
 _opening = threading.RLock()
 _open_here: Counter[Path] = Counter()
@@ -123,15 +119,21 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) ->
 
 def _connect(path: Path, synchronous: str, *, readonly: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000, cached_statements=512
+        path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000, cached_statements=512
     )
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
     if readonly:
         connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _lane_connection(path: Path, synchronous: str, *, readonly: bool = False) -> sqlite3.Connection:
+    connection = _connect(path, synchronous, readonly=readonly)
+    connection.execute("PRAGMA busy_timeout = 0")  # a lane waits by itself, where waiting holds up nobody
     return connection
 
 
@@ -196,127 +198,16 @@ def _prepare(path: Path, application_id: int, migrations: Sequence[Migration]) -
     _marker(path).touch(mode=0o600)
 
 
-class _Lane(threading.Thread):
-    """A thread with one connection that runs what is handed to it, in batches."""
-
-    def __init__(self, path: Path, synchronous: str, *, writes: bool) -> None:
-        super().__init__(name=f"sqlite-{'write' if writes else 'read'}-{path.name}", daemon=True)
-        self.path = path
-        self.writes = writes
-        self.connection = _connect(path, synchronous, readonly=not writes)
-        self.inbox: queue.SimpleQueue[tuple[Operation[Any], asyncio.AbstractEventLoop, asyncio.Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
-        self.inode = path.stat().st_ino
-        self.checked = time.monotonic()
-
-    def run(self) -> None:
-        while True:
-            batch = [self.inbox.get()]
-            with suppress(queue.Empty):
-                while len(batch) < _BATCH and batch[-1] is not None:
-                    batch.append(self.inbox.get_nowait())
-            work = [item for item in batch if item is not None]
-            if work:
-                self._deliver(work, self._run(work))
-            if batch[-1] is None:
-                self.connection.close()
-                return
-
-    def _deliver(self, work: list[Any], results: list[tuple[Any, BaseException | None]]) -> None:
-        by_loop: dict[asyncio.AbstractEventLoop, list[Any]] = {}
-        for (_, loop, future), (value, error) in zip(work, results, strict=True):
-            by_loop.setdefault(loop, []).append((future, value, error))
-        for loop, settled in by_loop.items():
-            with suppress(RuntimeError):  # the loop is closed: nobody waits for these answers any more
-                loop.call_soon_threadsafe(_settle, settled)
-
-    def _run(self, work: list[Any]) -> list[tuple[Any, BaseException | None]]:
-        try:
-            self._still_there()
-            if not self.writes:
-                return [self._attempt(operation) for operation, _, _ in work]
-            self._begin()
-            results = []
-            for operation, _, _ in work:
-                if len(work) == 1:
-                    results.append(self._attempt(operation))
-                    continue
-                self.connection.execute("SAVEPOINT operation")
-                outcome = self._attempt(operation)
-                if outcome[1] is not None and self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK TO operation")
-                if self.connection.in_transaction:
-                    self.connection.execute("RELEASE operation")
-                results.append(outcome)
-            if len(work) == 1 and results[0][1] is not None:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
-                return results
-            if not self.connection.in_transaction:  # SQLite rolled everything back by itself (disk full, I/O error)
-                error = next((e for _, e in results if e is not None), None) or Unavailable(
-                    f"{self.path}: the transaction was rolled back"
-                )
-                return [(None, error)] * len(work)
-            self.connection.execute("COMMIT")
-            return results
-        except (sqlite3.Error, CopydeskError) as error:
-            if self.connection.in_transaction:
-                with suppress(sqlite3.Error):
-                    self.connection.execute("ROLLBACK")
-            ours = translate_error(error, self.path) if isinstance(error, sqlite3.Error) else error
-            return [(None, ours)] * len(work)
-
-    def _attempt(self, operation: Operation[Any]) -> tuple[Any, BaseException | None]:
-        try:
-            return operation(self.connection), None
-        except sqlite3.Error as error:
-            return None, translate_error(error, self.path)
-        except Exception as error:  # handed to the caller, whose operation it was
-            return None, error
-
-    def _begin(self) -> None:
-        for attempt in range(_BUSY_TRIES):
-            try:
-                # IMMEDIATE: a deferred transaction that reads and then writes fails at once when another process wrote in between.
-                self.connection.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if (getattr(error, "sqlite_errorcode", 0) & 0xFF) != sqlite3.SQLITE_BUSY or attempt == _BUSY_TRIES - 1:
-                    raise
-
-    def _still_there(self) -> None:
-        now = time.monotonic()
-        if now - self.checked < 1.0:
-            return
-        self.checked = now
-        try:
-            same = self.path.stat().st_ino == self.inode
-        except OSError:
-            same = False
-        if not same:
-            raise Damaged(
-                f"{self.path} was deleted or replaced while open: stop every worker and restore it with `copydesk restore`"
-            )
-
-
-def _settle(settled: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
-    for future, value, error in settled:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
-
-
 class SqliteFile:
-    """An open file. `write` and `read` take a function of a connection and run it in the file's own threads."""
+    """An open file. `write` and `read` run a function of a connection: at once if the file is idle, else in a thread."""
 
-    def __init__(self, path: Path, synchronous: str) -> None:
+    def __init__(self, path: Path, synchronous: str, *, short_cut: bool) -> None:
         self.path = path
-        self._writer = _Lane(path, synchronous, writes=True)
-        self._reader = _Lane(path, synchronous, writes=False)
+        self._writer = Lane(path, _lane_connection(path, synchronous), writes=True)
+        self._reader = Lane(path, _lane_connection(path, synchronous, readonly=True), writes=False)
+        # A commit that waits for the disk belongs in the thread: it would hold up the event loop, and it gains from company.
+        self._write_at_once = short_cut and synchronous != "FULL"
+        self._read_at_once = short_cut
         self._closed = False
 
     async def write(self, operation: Operation[T]) -> T:
@@ -324,15 +215,20 @@ class SqliteFile:
 
         An exception undoes this operation alone. The operation must be short and touch nothing but the connection.
         """
-        return await self._hand(self._writer, operation)
+        return await self._hand(self._writer, operation, self._write_at_once)
 
     async def read(self, operation: Operation[T]) -> T:
         """Run `operation` on a read-only connection, which sees every acknowledged write."""
-        return await self._hand(self._reader, operation)
+        return await self._hand(self._reader, operation, self._read_at_once)
 
-    async def _hand(self, lane: _Lane, operation: Operation[T]) -> T:
+    async def _hand(self, lane: Lane, operation: Operation[T], at_once: bool) -> T:
         if self._closed:
             raise Unavailable(f"{self.path} is closed")
+        if at_once and (answer := lane.at_once(operation)) is not None:
+            value, error = answer
+            if error is not None:
+                raise error
+            return cast(T, value)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         lane.inbox.put((operation, loop, future))
@@ -357,17 +253,19 @@ async def open_sqlite_file(
     application_id: int,
     migrations: Sequence[Migration],
     synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+    short_cut: bool = True,
 ) -> AsyncIterator[SqliteFile]:
     """Open (and if need be create or migrate) a database file of ours.
 
     `synchronous="FULL"` survives power loss; NORMAL survives any process death, and may lose the last commits with the power.
+    Without `short_cut` every operation runs in the file's threads: for long reads.
 
     Raises:
         Damaged, UsageError: as `prepared`.
     """
     with prepared(path, application_id=application_id, migrations=migrations):
         with translated(path):
-            file = SqliteFile(path, synchronous)
+            file = SqliteFile(path, synchronous, short_cut=short_cut)
         file._start()
         try:
             yield file

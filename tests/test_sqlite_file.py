@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from config.errors import Busy, CopydeskError, Damaged, DiskFull, Unavailable, UsageError
-from memory import sqlite_file
+from memory import sqlite_file, sqlite_lane
 from memory.sqlite_errors import translate_error
 from memory.sqlite_file import SqliteFile, open_sqlite_file
 
@@ -187,7 +187,7 @@ async def test_damage_found_while_reading_names_the_remedy(path: Path) -> None:
 async def test_a_file_locked_for_too_long_is_busy_and_serves_again_when_freed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "_BUSY_MS", 20)
+    monkeypatch.setattr(sqlite_lane, "BUSY_MS", 20)
     async with opening(path) as file:
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
@@ -273,7 +273,7 @@ async def test_a_file_that_vanishes_while_open_takes_no_more_writes(path: Path, 
         if replace:
             path.write_bytes(b"something else")  # noqa: ASYNC240
         for lane in (file._writer, file._reader):
-            lane.checked -= 2  # seconds: it looks once a second
+            lane._checked -= 2  # seconds: it looks once a second
         with pytest.raises(Damaged, match=r"deleted or replaced while open.*copydesk restore"):
             await file.write(add(2))
         with pytest.raises(Damaged, match="deleted or replaced while open"):

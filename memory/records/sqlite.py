@@ -388,7 +388,9 @@ async def open_sqlite_records(url: str, *, clock: Clock) -> AsyncIterator[Record
             ledger_db, application_id=LEDGER_ID, migrations=LEDGER_MIGRATIONS, synchronous="FULL"
         ) as ledger,
         # Searches read in a thread of their own, so that one over a large matrix holds up no other read.
-        open_sqlite_file(records_db, application_id=RECORDS_ID, migrations=RECORDS_MIGRATIONS) as searches,
+        open_sqlite_file(
+            records_db, application_id=RECORDS_ID, migrations=RECORDS_MIGRATIONS, short_cut=False
+        ) as searches,
     ):
         able, fits = await records.read(text_search_state)
         if not fits:
