@@ -94,6 +94,13 @@ def test_nothing_that_the_brand_may_say_fires_a_rule(profile: BrandProfile) -> N
     assert found == {}
 
 
+def test_the_keywords_make_hashtags_that_fire_no_rule(profile: BrandProfile) -> None:
+    words = {word for theme in profile.themes for day in theme.days for word in (*theme.keywords, *day.keywords)}
+    for word in words:
+        tag = "#" + word.title().replace(" ", "")
+        assert lint_text(tag, field="hashtags[0]", profile=profile, packs=profile.packs) == [], tag
+
+
 def test_the_grid_holds_three_cells_a_day_none_of_them_impossible(profile: BrandProfile) -> None:
     assert len(profile.grid) == 21
     assert all(possible(cell.platform, cell.content_type) for cell in profile.grid)

@@ -145,6 +145,15 @@ def test_a_disclosure_that_comes_too_late_does_not_count() -> None:
     assert result(late) is CheckResult.MANUAL_REVIEW
 
 
+def test_a_disclosure_in_the_caption_counts_for_the_hashtags_and_one_among_many_hashtags_does_not() -> None:
+    for caption, expected in (
+        ("#ad A lamp that we like.", []),
+        ("A lamp that we like. " * 8, ["US-ENDORSEMENT-VAGUE"]),
+    ):
+        post = Post(platform="instagram", content_type="quote", caption=caption, hashtags=("#lamp", "#partner", "#ad"))
+        assert [f.rule for f in lint_post(post, profile=None, packs=US)] == expected
+
+
 def test_an_approved_claim_clears_what_lies_inside_its_whole_text() -> None:
     claim = Claim(text="A natural anti-inflammatory diet plan.", markets=("us",))
     ours = a_profile(claims=[claim])

@@ -24,6 +24,8 @@ class FieldText:
     field: str
     text: str
     platform: str = ""
+    lead: str = ""
+    """What a reader of the post sees first, hashtags behind it; empty: this field stands alone."""
 
     @cached_property
     def folded(self) -> Folded:

@@ -47,17 +47,19 @@ def lint_text(
     packs: Sequence[str] = PACKS,
     check_types: Sequence[str] | None = None,
     platform: str = "",
+    lead: str = "",
 ) -> list[Finding]:
     """The findings in one outgoing field, by where they begin, then the gravest first. Spans count characters of `text`.
 
     A weaker finding that lies inside a graver one of the same check type is left out. Findings that lie inside an approved
-    claim of the brand, in its markets, are left out unless they are critical. Raises NotFound for an unknown pack, BadInput
+    claim of the brand, in its markets, are left out unless they are critical. `lead` is what a reader of the post sees first,
+    where a disclosure counts for every field. Raises NotFound for an unknown pack, BadInput
     for an unknown check type.
     """
     judge = Judge(profile, tuple(packs))
     for pack in judge.packs:
         load_pack(pack)
-    part = FieldText(field, text, platform)
+    part = FieldText(field, text, platform, lead)
     found = [finding for name in _chosen(check_types) for finding in _CHECKS[name](part, judge)]
     if profile is not None:
         found = _clear(found, part, profile)
@@ -68,11 +70,13 @@ def lint_post(
     post: Post, *, profile: BrandProfile | None, packs: Sequence[str], check_types: Sequence[str] | None = None
 ) -> list[Finding]:
     """The findings in every outgoing field of `post`, in the order of its fields; see `lint_text`."""
+    first = post.caption or "".join(post.parts[:1]) or post.script
+    lead = " ".join([first, *("#" + tag.lstrip("#") for tag in post.hashtags)])
     return [
         finding
         for field, text in post.fields()
         for finding in lint_text(
-            text, field=field, profile=profile, packs=packs, check_types=check_types, platform=post.platform
+            text, field=field, profile=profile, packs=packs, check_types=check_types, platform=post.platform, lead=lead
         )
     ]
 

@@ -19,8 +19,11 @@ _FIRST_LINES = 125
 
 def _undisclosed(text: FieldText) -> bool:
     """No clear disclosure stands where a reader sees it first."""
-    found = _CLEAR.search(text.folded.text)
-    return found is None or found.start() > _FIRST_LINES
+    for seen in (text.folded.text, text.lead.lower()):
+        found = _CLEAR.search(seen)
+        if found is not None and found.start() <= _FIRST_LINES:
+            return False
+    return True
 
 
 def foreign(text: FieldText) -> bool:
