@@ -173,7 +173,8 @@ def _caption(kit: Kit, opening: str, chosen: Sequence[Mapping[str, str]]) -> str
 def _finish(kit: Kit, made: Made) -> Made:
     """Title, hashtags, alt text and media prompts, from what the post shows."""
     fields = made.fields
-    fields.setdefault("hashtags", kit.hashtags())
+    # A thread has no caption to put hashtags under.
+    fields.setdefault("hashtags", [] if kit.content_type == "thread" else kit.hashtags())
     if kit.cell.title and not fields.get("title"):
         titles = [line for line in (*kit.hooks(), kit.title) if kit.allowed(line) and len(line) <= kit.cell.title]
         fields["title"] = titles[0] if titles else ""
@@ -281,13 +282,15 @@ def _from_template(kit: Kit, facts: Sequence[Mapping[str, str]], template: Mappi
         "cta": kit.cta(),
         "brand": str(kit.brand.get("title", "")),
         "link": str(kit.brand.get("link", "")),
-        "source": facts[0]["source_title"],
     }
     structure = {**template.get("structure", {})}
     for name, text in (("script", template.get("script", "")), ("media_prompts", template.get("media", ""))):
         if text and not structure.get(name):
             structure[name] = text
+    if not kit.cell.title:
+        structure.pop("title", None)
     places = _assign(kit, facts, structure)
+    plain["source"] = next(iter(places.values()))["source_title"] if places else ""
     for name, lines in structure.items():
         if name not in (*TEXTS, *LISTS, "hashtags"):
             known = ", ".join((*TEXTS, *LISTS, "hashtags"))

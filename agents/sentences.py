@@ -108,11 +108,11 @@ def _flat(text: str) -> str:
 
 
 def label(text: str, keywords: Iterable[str] = (), *, most: int = 7) -> str:
-    """At most `most` words to show on screen: `text` if short, else a keyword it mentions, else its longest phrase."""
+    """At most `most` words for a screen: `text` if short, else a keyword of several words in it, else a phrase."""
     if len(text.split()) <= most:
         return text.rstrip(".")
     for keyword in keywords:
-        if mentions(text, keyword) and len(keyword.split()) <= most:
+        if mentions(text, keyword) and 2 <= len(keyword.split()) <= most:
             return keyword[:1].upper() + keyword[1:]
     phrases = phrases_of(text)
     best = max(phrases, key=lambda p: (min(len(p.split()), 3), len(p)), default="")

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from agents import compliance, coordination, creation, research
 from agents.agent import AgentContext, Brief, DayPlan, Fact
-from agents.answers import CheckAnswer, Concern
+from agents.answers import BriefAnswer, CheckAnswer, ChosenFact, Citation, Concern, PostAnswer
 from agents.chat_models import Answer, Models
 from agents.compose import PLACEHOLDER, compose
 from agents.sentences import label, split_sentences, visible
@@ -319,13 +320,69 @@ class ScriptedModels:
 
     is_offline = False
 
-    def __init__(self, outcome: CheckAnswer | Exception) -> None:
+    def __init__(self, outcome: BaseModel | Exception) -> None:
         self.outcome = outcome
 
     async def structured(self, schema: type, **_: Any) -> Answer[Any]:
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return Answer(self.outcome, "model", "openai:x", Tokens(1, 1))
+
+
+async def test_a_sentence_that_a_model_retold_is_no_fact(ctx: AgentContext) -> None:
+    told = BriefAnswer(
+        facts=[
+            ChosenFact(text="Morning light helps set the body clock.", source_id="light"),
+            ChosenFact(text="Morning light cures a bad body clock.", source_id="light"),
+            ChosenFact(text="Morning light helps set the body clock.", source_id="elsewhere"),
+        ],
+        keywords=[],
+        gaps=[],
+    )
+    brief = await research.make_brief(
+        replace(ctx, models=ScriptedModels(told)),  # type: ignore[arg-type]
+        LIGHT,
+        DayPlan(day=1, title="Morning light"),
+        "2026-W50",
+    )
+    assert [fact.text for fact in brief.facts] == ["Morning light helps set the body clock."]
+    assert len(brief.avoided) == 2
+
+
+def a_post_answer(caption: str, **fields: Any) -> PostAnswer:
+    empty: dict[str, Any] = {name: "" for name in ("title", "script", "first_comment", "template")}
+    empty |= {
+        name: []
+        for name in ("slides", "parts", "on_screen_text", "hashtags", "alt_text", "media_prompts", "citations", "gaps")
+    }
+    return PostAnswer(caption=caption, **{**empty, **fields})
+
+
+@pytest.mark.parametrize(
+    "caption", ["See https://evil.example/x", "Dear {name}, hello", "Hi {{user}}", "<script>x</script>"]
+)
+async def test_a_models_unfilled_places_and_strange_addresses_never_become_a_post(
+    ctx: AgentContext, caption: str
+) -> None:
+    brief = await a_brief(ctx)
+    own = replace(ctx, models=ScriptedModels(a_post_answer(caption)))  # type: ignore[arg-type]
+    with pytest.raises(ModelRefused):
+        await creation.draft(own, a_piece(ctx), brief, used=())
+
+
+async def test_a_models_citation_counts_only_where_source_and_sentence_are_real(ctx: AgentContext) -> None:
+    brief = await a_brief(ctx)
+    cited = [
+        Citation(sentence="Light helps.", source_id="light"),
+        Citation(sentence="Light helps.", source_id="made-up"),
+        Citation(sentence="Not in the post.", source_id="light"),
+    ]
+    text = "Light helps.\u202e See https://acme.example/light"
+    own = replace(ctx, models=ScriptedModels(a_post_answer(text, citations=cited)))  # type: ignore[arg-type]
+    draft = await creation.draft(own, a_piece(ctx), brief, used=())
+    assert (draft.mode, draft.citations, draft.sources) == ("model", {"Light helps.": "light"}, ("light",))
+    assert draft.post.caption == "Light helps. See https://acme.example/light"
+    assert len(draft.gaps) == 1
 
 
 CLEAN = Post(platform="instagram", content_type="reel", caption="Morning light helps set the body clock.")
