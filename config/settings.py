@@ -185,12 +185,12 @@ def variable(field: str) -> str:
 
 
 def mask_url(url: str) -> str:
-    """`url` with any password replaced by ***."""
+    """`url` with any password replaced by ***; one that cannot be parsed loses all that may be a user and a password."""
     try:
         password = urlsplit(url).password
     except ValueError:
-        return re.sub(r"//[^@/]*@", "//***@", url)
-    return url.replace(f":{password}@", ":***@") if password else url
+        password = None
+    return url.replace(f":{password}@", ":***@") if password else re.sub(r"[^/\s]*:\S*@", "***@", url)
 
 
 def load_settings(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:

@@ -200,10 +200,11 @@ def run_async(main: Callable[[], Awaitable[int]]) -> int:
 async def opened(args: argparse.Namespace, **overrides: Any) -> AsyncIterator[tuple[Runtime, str]]:
     """An open Runtime and the brand of the command."""
     settings = load(args, **overrides)
+    brand = brand_of(args, settings)
     from runtime.compose import open_runtime
 
     async with open_runtime(settings) as runtime:
-        yield runtime, brand_of(args, settings)
+        yield runtime, brand
 
 
 async def run_threads(

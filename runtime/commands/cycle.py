@@ -47,6 +47,15 @@ def register(verbs: Any) -> None:
 
 async def cycle_run(args: argparse.Namespace) -> int:
     """Start (or find) the week's session, run it here unless detached, and print what became of it."""
+    from config.vocabulary import CONTENT_TYPES, PLATFORMS
+    from graphs.week import parse_week
+
+    # Refused before anything is opened, so that a typing mistake leaves no data directory behind.
+    for registry, names in ((PLATFORMS, args.platform), (CONTENT_TYPES, args.type)):
+        for name in names:
+            registry.parse(name)
+    if args.week:
+        parse_week(args.week)
     async with opened(args) as (runtime, brand):
         session = await start(runtime, brand, args)
         if not args.detach and not await run_session(runtime, session, show=not args.json):

@@ -46,7 +46,9 @@ async def run_doctor(args: argparse.Namespace) -> int:
     report = Report()
     report.sections["settings"] = _settings(settings)
     sound = _files(settings, report)
-    if sound and report.sections["files"]:
+    if not report.sections["files"]:
+        _model(settings, report)
+    elif sound:
         await _stores(args, settings, report)
     emit(args, {**report.sections, "findings": report.findings}, _text(report))
     return FINDINGS if report.findings else OK
@@ -149,6 +151,15 @@ def _look(path: Path, application_id: int, schema: int, report: Report) -> dict[
         if row["schema"] < schema:
             report.find(f"{path} has schema {row['schema']}, this program writes {schema}", "run_agents.py db migrate")
     return row
+
+
+def _model(settings: Settings, report: Report) -> None:
+    from agents.chat_models import check_model
+
+    try:
+        check_model(settings)
+    except CopydeskError as error:
+        report.find(str(error), "export COPYDESK_MODEL=offline:")
 
 
 async def _stores(args: argparse.Namespace, settings: Settings, report: Report) -> None:

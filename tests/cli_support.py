@@ -1,0 +1,121 @@
+"""The command line as its tests type it: in this process where that is enough, in a process of its own where it is not."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from runtime.commands.common import dispatch
+
+ROOT = Path(__file__).parent.parent
+GRID = """
+[[grid]]
+day = "monday"
+platform = "instagram"
+content_type = "quote"
+time = "08:00"
+
+[[grid]]
+day = "monday"
+platform = "facebook"
+content_type = "quote"
+time = "18:00"
+
+[[grid]]
+day = "tuesday"
+platform = "instagram"
+content_type = "carousel"
+time = "08:00"
+"""
+WEEK = "2026-W50"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def complaint(self) -> str:
+        """The one line on stderr."""
+        lines = self.err.splitlines()
+        assert len(lines) == 1, f"one line on stderr, not {self.err!r}"
+        return lines[0]
+
+
+class Cli:
+    """Types commands at one data directory."""
+
+    def __init__(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.data_dir = data_dir
+        self._capsys = capsys
+
+    def __call__(self, *argv: str) -> Result:
+        self._capsys.readouterr()
+        code = dispatch(["--data-dir", str(self.data_dir), *argv])
+        captured = self._capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    def ok(self, *argv: str) -> Any:
+        """The JSON of a command that must succeed (or wait for a human)."""
+        result = self(*argv, "--json")
+        assert result.code in (0, 3), result
+        return result.json
+
+
+def small_brand(cli: Cli, name: str = "acme") -> None:
+    """A brand of the operator's own with three slots a week."""
+    assert cli("brand", "new", name).code == 0
+    file = cli.data_dir / "brands" / name / "brand.toml"
+    head, _, rest = file.read_text().partition("[[grid]]")
+    accounts = rest[rest.index("[accounts]") :] if "[accounts]" in rest else ""
+    file.write_text(head + accounts + GRID)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """A clean environment for a process of its own."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("COPYDESK_", "OPENAI_"))}
+    return {**kept, **more}
+
+
+def run(*argv: str | bytes, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+    """`run_agents.py ARGV` in a process of its own."""
+    command: list[str | bytes] = [sys.executable, str(ROOT / "run_agents.py"), *argv]
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=60, env=environment(**env), check=False)
+
+
+@pytest.fixture(autouse=True)
+def quiet_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands configure logging and read the environment: start clean, and leave this process as it was."""
+    for name in list(os.environ):
+        if name.startswith(("COPYDESK_", "OPENAI_")):
+            monkeypatch.delenv(name)
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """An empty data directory that does not exist yet."""
+    return Cli(tmp_path / "data", capsys)
