@@ -205,7 +205,15 @@ async def test_a_refusal_or_a_cut_answer_is_never_tried_again(tmp_path: Path, re
 
 
 @pytest.mark.parametrize(
-    "nonsense", ["Sure! Here it is.", "", {"text": "x"}, {"text": "x", "score": "PASSED!"}, {"text": "x", "score": 1.5}]
+    "nonsense",
+    [
+        "Sure! Here it is.",
+        "",
+        {"text": "x"},
+        {"text": "x", "score": "7"},
+        {"text": "x", "score": "PASSED!"},
+        {"text": "x", "score": 1.5},
+    ],
 )
 async def test_nonsense_is_asked_about_once_more_with_the_mistake_named(tmp_path: Path, nonsense: Any) -> None:
     async with a_desk(tmp_path, Reply(nonsense), GOOD) as desk:
