@@ -188,6 +188,7 @@ CLOCK_CALLS = {
 ELAPSED_ONLY = {
     # Measures how long its own thread waited or idled, where no row and no decision depends on the answer.
     "memory/sqlite_file.py": {("time", "monotonic")},
+    "memory/sqlite_lane.py": {("time", "monotonic"), ("time", "sleep")},
 }
 
 
