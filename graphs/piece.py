@@ -34,6 +34,8 @@ from tools.checks.near_duplicate import similarity
 GRAPH = "piece"
 VERSION = 1
 RULE_CHECKS = ("limits", "near_duplicate")
+AUTHOR = "creation"
+"""Who wrote a revision that no human edited."""
 NEAR_DUPLICATE = 0.90
 """Similarity of words (0 to 1) from which two posts count as the same; 1 is identical."""
 DUPLICATE_WINDOW = timedelta(days=30)
@@ -62,6 +64,13 @@ async def _start(runtime: Runtime[GraphContext]) -> tuple[GraphContext, Piece]:
     return context, await context.records.get(Piece, id=context.piece_id)
 
 
+async def _written(context: GraphContext, piece: Piece, revision: int) -> Revision | None:
+    """What creation wrote as this revision of this run, when the step died after storing it: it is used, not written again."""
+    rows = await context.records.list_rows(Revision, content_id=piece.id)
+    own = [row for row in rows if (row.author, row.run, row.revision) == (AUTHOR, piece.run, revision)]
+    return min(own, key=lambda row: (row.created_at, row.content_hash), default=None)
+
+
 async def _store(context: GraphContext, piece: Piece, draft: Draft, *, revision: int) -> Revision:
     content_hash = draft.post.content_hash
     found = await context.records.find(Revision, content_id=piece.id, content_hash=content_hash)
@@ -76,7 +85,7 @@ async def _store(context: GraphContext, piece: Piece, draft: Draft, *, revision:
         citations=draft.citations,
         gaps=tuple(draft.gaps),
         mode=draft.mode,
-        author="creation",
+        author=AUTHOR,
         run=piece.run,
         revision=revision,
         template_id=draft.template_id,
@@ -91,9 +100,11 @@ async def draft(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piece
     context, piece = await _start(runtime)
     if piece.content_hash and state.get("start_at") == "checks":
         return {"content_hash": piece.content_hash, "revision": 0}
-    piece = await move(context.records, context.clock, piece, PieceState.DRAFTING)
-    brief = await load_brief(context.records, piece)
-    revision = await _store(context, piece, await creation.draft(context.agent, piece, brief, used=()), revision=0)
+    revision = await _written(context, piece, 0)
+    if revision is None:
+        piece = await move(context.records, context.clock, piece, PieceState.DRAFTING)
+        brief = await load_brief(context.records, piece)
+        revision = await _store(context, piece, await creation.draft(context.agent, piece, brief, used=()), revision=0)
     await move(
         context.records,
         context.clock,
@@ -228,7 +239,7 @@ async def decide(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
     if (
         result in (CheckResult.FAILED, CheckResult.MANUAL_REVIEW)
         and state["revision"] < MAX_REVISIONS
-        and revision.author == "creation"
+        and revision.author == AUTHOR
     ):
         return {"verdict": "revise", "why": str(result)}
     failed = {kind for kind, r in present.items() if r == CheckResult.FAILED}
@@ -270,10 +281,13 @@ async def revise(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
     old = await get_revision(context.records, piece, state["content_hash"])
     findings = [f for row in await _checks(context.records, piece.id, old.content_hash) for f in row.findings]
     number = state["revision"] + 1
-    proposed = await creation.revise(context.agent, piece, old, await load_brief(context.records, piece), findings)
-    if proposed.post.content_hash == old.content_hash:
-        return {"revision": MAX_REVISIONS, "content_hash": old.content_hash}
-    new = await _store(context, piece, proposed, revision=number)
+    new = await _written(context, piece, number)
+    if new is None:
+        brief = await load_brief(context.records, piece)
+        proposed = await creation.revise(context.agent, piece, old, brief, findings)
+        if proposed.post.content_hash == old.content_hash:
+            return {"revision": MAX_REVISIONS, "content_hash": old.content_hash}
+        new = await _store(context, piece, proposed, revision=number)
     await move(
         context.records,
         context.clock,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from config.errors import LeaseLost, NotFound, OverBudget
+from config.errors import Busy, Conflict, LeaseLost, NotFound, OverBudget
 from config.vocabulary import TERMINAL_PIECE, TERMINAL_SESSION, UNSETTLED, Decision, PieceState, SessionStatus
 from graphs.context import CancelRequested, advance_session_task
 from graphs.ids import review_id
@@ -343,7 +343,12 @@ async def _run(
     if isinstance(guard, TaskGuard):
         guard.on_lost(lost)
     progress = (lambda: _progressed(runtime, guard)) if isinstance(guard, TaskGuard) else None
-    saver = await runtime.checkpoints.claim(brand, thread_id, guard, on_lost=lost, on_progress=progress)
+    try:
+        saver = await runtime.checkpoints.claim(brand, thread_id, guard, on_lost=lost, on_progress=progress)
+    except LeaseLost:
+        raise
+    except Conflict as error:
+        raise Busy(f"thread {thread_id} is changing hands: {error}") from error
     graph: Pregel[Any, Any, Any, Any] = runtime.graphs[name].copy(update={"checkpointer": saver})
     version = _version(name)
     config: Any = {

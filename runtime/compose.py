@@ -90,10 +90,9 @@ class Runtime:
         """The brand's row, its guideline, claim and template rows and its shipped documents, loaded by content hash."""
         records = self.records.for_brand(brand)
         folder = self.brand_folder(brand)
-        fresh = await records.find(Brand, realm="all", name=brand) is None
         row = await load_brand_rows(records, self.profile(brand), folder, embedder=self.embedder, clock=self.clock)
-        if fresh:
-            await add_shipped_documents(records, self.embedder, self.clock, folder)
+        # Every time: idempotent by content hash, and a process that died in between must not leave a brand that knows nothing.
+        await add_shipped_documents(records, self.embedder, self.clock, folder)
         return row
 
     def models(self, records: Records) -> Models:

@@ -21,7 +21,6 @@ from memory.rows.content import Piece
 from memory.rows.sessions import Session
 from runtime.compose import Runtime
 
-
 FURTHEST = timedelta(days=370)
 """How far ahead a week may be planned: queues refuse tasks beyond 400 days."""
 

@@ -197,7 +197,7 @@ class Worker:
             outcome = await self._handle(task, guard, heartbeat)
         except (LeaseLost, DiskFull, Damaged):
             raise
-        except (Busy, Conflict) as error:
+        except Busy as error:
             log.info("task.deferred", kind=task.kind, error=str(error))
             await queue.release(lease, run_at=clock.now() + timedelta(seconds=1))
             return
@@ -266,7 +266,9 @@ class Worker:
             "retry_at": retry_at,
             "dead_letter": dead_letter,
         }
-        if task.kind == "advance_piece":
+        if task.kind in ("publish", "reconcile_publication"):
+            await self._note_unsent(task, dead_letter)
+        elif task.kind == "advance_piece":
             piece = await records.find(Piece, id=_text(task.payload, "piece_id"))
             if piece is None or piece.state in TERMINAL_PIECE:
                 return
@@ -283,6 +285,18 @@ class Worker:
                 now = self.runtime.clock.now()
                 update.update(status=SessionStatus.FAILED, reason=dead_letter, finished_at=now, updated_at=now)
             await records.put(session.model_copy(update=update))
+
+    async def _note_unsent(self, task: Task, dead_letter: str) -> None:
+        """A publication that was given up stays what the ledger says; the piece's row names why nothing more happens."""
+        if not dead_letter:
+            return
+        piece_id = _text(task.payload, "piece_id")
+        async with hold_piece(self.runtime, task.brand, piece_id, wait=timedelta(seconds=5)) as held:
+            records = self.runtime.records.for_brand(task.brand, lease=held)
+            piece = await records.find(Piece, id=piece_id)
+            if piece is not None and piece.state not in TERMINAL_PIECE:
+                reason = f"{dead_letter}; mend it, then `queue requeue {task.id}`"
+                await move(records, self.runtime.clock, piece, piece.state, reason=reason)
 
     async def _give_up(self, lease: Lease, guard: TaskGuard, reason: str) -> None:
         task = lease.task

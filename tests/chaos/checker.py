@@ -51,7 +51,12 @@ async def check(environ: dict[str, str], brand: str, history: History) -> list[s
         wrong += [f"published {n} times: part {key[1]} of {key[0][:12]}" for key, n in live.items() if n > 1]
         if set(pieces) != set(ids):
             wrong.append(f"lost: {len(set(ids) - set(pieces))} planned pieces have no row")
-        extra = [piece.id for state in PieceState for piece in await records.find_by(Piece, state=state) if piece.id not in ids]
+        extra = [
+            piece.id
+            for state in PieceState
+            for piece in await records.find_by(Piece, state=state)
+            if piece.id not in ids
+        ]
         wrong += [f"made without a plan: piece {id}" for id in extra]
         if session.status not in (SessionStatus.DONE, SessionStatus.WAITING):
             wrong.append(f"session is {session.status}: {session.reason}")
@@ -67,7 +72,9 @@ async def check(environ: dict[str, str], brand: str, history: History) -> list[s
     return wrong
 
 
-async def _check_piece(records: Any, piece: Piece, history: History, live: Counter[tuple[str, int]], known: set[str]) -> list[str]:
+async def _check_piece(
+    records: Any, piece: Piece, history: History, live: Counter[tuple[str, int]], known: set[str]
+) -> list[str]:
     wrong: list[str] = []
     name = f"piece {piece.id[:8]} ({piece.state})"
     if piece.state in UNSETTLED:
@@ -90,7 +97,9 @@ async def _check_piece(records: Any, piece: Piece, history: History, live: Count
             wrong.append(f"published unapproved: {name}")
         sealed = next((row for row in revisions if row.content_hash == piece.sealed_hash), None)
         texts = {post["part"]: post["text"] for post in history.posts if post["pub_key"] == key}
-        if sealed is None or any(text != (sealed.post.parts[p] if sealed.post.parts else sealed.post.caption) for p, text in texts.items()):
+        if sealed is None or any(
+            text != (sealed.post.parts[p] if sealed.post.parts else sealed.post.caption) for p, text in texts.items()
+        ):
             wrong.append(f"published other bytes: {name}")
     steps = await records.list_rows(LedgerStep, pub_key=key)
     permits = {(step.attempt, step.part) for step in steps if step.step is Step.PERMIT}
@@ -98,7 +107,11 @@ async def _check_piece(records: Any, piece: Piece, history: History, live: Count
         wrong.append(f"sent without a permit: {name}")
     if piece.state is PieceState.PUBLISHED and not out:
         wrong.append(f"said to be published and is not: {name}")
-    if out and len(out) == max(1, len(_parts(revisions, piece))) and piece.state not in (PieceState.PUBLISHED, PieceState.UNKNOWN):
+    if (
+        out
+        and len(out) == max(1, len(_parts(revisions, piece)))
+        and piece.state not in (PieceState.PUBLISHED, PieceState.UNKNOWN)
+    ):
         wrong.append(f"is out, and the row says otherwise: {name} {piece.reason}")
     wanted = history.acknowledged.get(piece.id)
     if wanted and piece.sealed_hash != wanted:
@@ -112,4 +125,7 @@ def _parts(revisions: list[Revision], piece: Piece) -> tuple[str, ...]:
 
 def read_log(folder: Path) -> str:
     """The last lines of every child's log, for a failing run."""
-    return "\n".join(f"== {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-15:]) for path in sorted(folder.glob("*.log")))
+    return "\n".join(
+        f"== {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-15:])
+        for path in sorted(folder.glob("*.log"))
+    )

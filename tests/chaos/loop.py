@@ -159,13 +159,15 @@ class Loop:
         self.report.violations = await check(self.environ, BRAND, self.history)
         self.report.seconds = time.monotonic() - started
         if self.report.violations:
-            print(read_log(self.folder))
+            (self.folder / "violations.txt").write_text(read_log(self.folder))
         return self.report
 
     async def _cli(self, *argv: str, kill_after: float | None = None) -> tuple[int, str]:
         self.children += 1
         log = self.folder / f"cli{self.children}.log"
-        pid = await self.zygote.fork(kind="cli", argv=list(argv), log=str(log), seed=self.children, mutation=self.mutation)
+        pid = await self.zygote.fork(
+            kind="cli", argv=list(argv), log=str(log), seed=self.children, mutation=self.mutation
+        )
         if kill_after is not None:
             await asyncio.sleep(kill_after)
             with suppress(ProcessLookupError):
@@ -253,6 +255,9 @@ class Loop:
 
     async def _pull_publications(self) -> None:
         rows = await self.records.find_by(ScheduledPublication, state=PieceState.APPROVED)
+        rows += await self.records.find_by(
+            ScheduledPublication, state=PieceState.PUBLISHING
+        )  # the next parts of threads
         now = SystemClock().now()
         for row in rows:
             await self.queue.enqueue(replace(publish_task(row), run_at=now))
@@ -270,7 +275,13 @@ class Loop:
             session = await self.records.get(Session, id=self.history.session_id)
             moving = {*UNSETTLED, PieceState.WAITING, PieceState.APPROVED, PieceState.PUBLISHING}
             open_unknown = [p for p in pieces if p.state is PieceState.UNKNOWN and "publish resolve" not in p.reason]
-            if pieces and session.outcome and not open_unknown and not any(p.state in moving for p in pieces) and session.status == "done":
+            if (
+                pieces
+                and session.outcome
+                and not open_unknown
+                and not any(p.state in moving for p in pieces)
+                and session.status == "done"
+            ):
                 return
             await asyncio.sleep(0.3)
 
@@ -285,6 +296,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-async def run_loop(folder: Path, *, seed: int, engine: str = "sqlite", mutation: str = "", faults_s: float = 10.0) -> Report:
+async def run_loop(
+    folder: Path, *, seed: int, engine: str = "sqlite", mutation: str = "", faults_s: float = 10.0
+) -> Report:
     """Run one loop in `folder`; its report holds the violations found."""
     return await Loop(folder, seed, engine, mutation, faults_s).run()

@@ -57,7 +57,9 @@ def decisions_are_not_durable() -> None:
     from config.vocabulary import Decision
     from runtime import reviews
 
-    async def forgetful(runtime: Any, records: Any, piece: Any, content_hash: str, decision: Decision, *, by: str, **_: Any) -> Any:
+    async def forgetful(
+        runtime: Any, records: Any, piece: Any, content_hash: str, decision: Decision, *, by: str, **_: Any
+    ) -> Any:
         return reviews.Decided(piece.id, content_hash, str(decision), by, True)
 
     reviews._decide = forgetful  # type: ignore[assignment]
@@ -96,6 +98,8 @@ def drafts_name_themselves_anew() -> None:
         import uuid
 
         draft = await write(*args, **kwargs)
-        return draft.model_copy(update={"post": draft.post.model_copy(update={"first_comment": f"note {uuid.uuid4()}"})})
+        return draft.model_copy(
+            update={"post": draft.post.model_copy(update={"first_comment": f"note {uuid.uuid4()}"})}
+        )
 
     creation.draft = different  # type: ignore[assignment]
