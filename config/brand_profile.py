@@ -159,7 +159,12 @@ class BrandProfile(_Part):
         return Theme(name=slug or "theme", title=text.strip(), keywords=tuple(wanted.split()))
 
 
-_LISTS = {"guidelines.toml": ("guideline", "guidelines"), "claims.toml": ("claim", "claims"), "themes.toml": ("theme", "themes"), "templates.toml": ("template", "templates")}
+_LISTS = {
+    "guidelines.toml": ("guideline", "guidelines"),
+    "claims.toml": ("claim", "claims"),
+    "themes.toml": ("theme", "themes"),
+    "templates.toml": ("template", "templates"),
+}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -200,8 +205,12 @@ def load_brand(folder: Path) -> BrandProfile:
         spot = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = list(BrandProfile.model_fields) if len(first["loc"]) == 1 else []
-            raise BadInput(f"{folder / file}: unknown field {spot!r}{nearest(str(first['loc'][-1]), known)}: remove or rename it") from None
-        raise BadInput(f"{folder / file}: {spot} = {str(first['input'])[:80]!r}: {first['msg'].removeprefix('Value error, ')}") from None
+            raise BadInput(
+                f"{folder / file}: unknown field {spot!r}{nearest(str(first['loc'][-1]), known)}: remove or rename it"
+            ) from None
+        raise BadInput(
+            f"{folder / file}: {spot} = {str(first['input'])[:80]!r}: {first['msg'].removeprefix('Value error, ')}"
+        ) from None
 
 
 def shipped_brands() -> Path:
@@ -214,5 +223,9 @@ def find_brand_folder(name: str, brands_dir: Path) -> Path:
     for base in (brands_dir, shipped_brands()):
         if (base / name / "brand.toml").is_file():
             return base / name
-    known = sorted({f.parent.name for base in (brands_dir, shipped_brands()) if base.is_dir() for f in base.glob("*/brand.toml")})
-    raise NotFound(f"brand {name!r} is not known{nearest(name, known)}: there are {', '.join(known) or 'none'}; make one with `brand new {name}`")
+    known = sorted(
+        {f.parent.name for base in (brands_dir, shipped_brands()) if base.is_dir() for f in base.glob("*/brand.toml")}
+    )
+    raise NotFound(
+        f"brand {name!r} is not known{nearest(name, known)}: there are {', '.join(known) or 'none'}; make one with `brand new {name}`"
+    )

@@ -125,7 +125,9 @@ class ComplianceBlocked(CopydeskError):
 class OverBudget(CopydeskError):
     """A reservation does not fit the envelope. Nothing was spent."""
 
-    def __init__(self, message: str, *, asked_usd: float, left_usd: float, blocked_by_reservations: bool = False) -> None:
+    def __init__(
+        self, message: str, *, asked_usd: float, left_usd: float, blocked_by_reservations: bool = False
+    ) -> None:
         super().__init__(message)
         self.asked_usd = asked_usd
         self.left_usd = left_usd

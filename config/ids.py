@@ -46,5 +46,7 @@ def parse_id(text: str, *, what: str) -> str:
 def parse_slug(text: str, *, what: str) -> str:
     """`text` if it is 1-64 of a-z, 0-9 and '-'. Raises BadInput otherwise."""
     if not _SLUG.fullmatch(text):
-        raise BadInput(f"{what} {text[:80]!r} must be 1-64 characters of a-z, 0-9 and '-', and start with a letter or digit")
+        raise BadInput(
+            f"{what} {text[:80]!r} must be 1-64 characters of a-z, 0-9 and '-', and start with a letter or digit"
+        )
     return text

@@ -50,7 +50,9 @@ PLATFORMS = Registry("platform", "instagram", "tiktok", "youtube", "facebook", "
 CONTENT_TYPES = Registry("content type", "reel", "story", "carousel", "quote", "thread")
 CHECK_TYPES = Registry("check type", "medical_claim", "brand_voice", "legal_review")
 MEMORY_TYPES = Registry("memory type", "short_term", "long_term", "episodic", "semantic")
-TASK_KINDS = Registry("task kind", "advance_session", "advance_piece", "publish", "reconcile", "reconcile_publication", "sweep")
+TASK_KINDS = Registry(
+    "task kind", "advance_session", "advance_piece", "publish", "reconcile", "reconcile_publication", "sweep"
+)
 
 
 class AgentType(StrEnum):
@@ -84,7 +86,14 @@ UNSETTLED = frozenset({PieceState.PLANNED, PieceState.DRAFTING, PieceState.CHECK
 """A cycle waits for these; any other state is settled."""
 
 TERMINAL_PIECE = frozenset(
-    {PieceState.REJECTED, PieceState.FAILED, PieceState.PUBLISHED, PieceState.MISSED, PieceState.CANCELLED, PieceState.ARCHIVED}
+    {
+        PieceState.REJECTED,
+        PieceState.FAILED,
+        PieceState.PUBLISHED,
+        PieceState.MISSED,
+        PieceState.CANCELLED,
+        PieceState.ARCHIVED,
+    }
 )
 
 LIBRARY_STATUS = {  # content_library.status: draft, approved, published, archived

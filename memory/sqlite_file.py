@@ -13,6 +13,7 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -28,6 +29,7 @@ T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 Migration = Callable[[sqlite3.Connection], None]
 
+_LONGEST_TURN_S = 0.002
 _MAGIC = b"SQLite format 3\x00"
 _opening = threading.RLock()
 _open_here: Counter[Path] = Counter()
@@ -209,6 +211,7 @@ class SqliteFile:
         self._write_at_once = short_cut and synchronous != "FULL"
         self._read_at_once = short_cut
         self._closed = False
+        self._yielded = 0.0
 
     async def write(self, operation: Operation[T]) -> T:
         """Run `operation` in a transaction; return its result once it is committed.
@@ -225,6 +228,10 @@ class SqliteFile:
         if self._closed:
             raise Unavailable(f"{self.path} is closed")
         if at_once and (answer := lane.at_once(operation)) is not None:
+            # An await that never suspends would starve every other task of the loop (a heartbeat among them).
+            if time.monotonic() - self._yielded > _LONGEST_TURN_S:
+                await asyncio.sleep(0)
+                self._yielded = time.monotonic()
             value, error = answer
             if error is not None:
                 raise error
