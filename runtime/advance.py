@@ -63,7 +63,12 @@ async def advance_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
     """Move one piece on as far as it goes now."""
     records = runtime.records.for_brand(brand, lease=guard)
     piece = await records.find(Piece, id=piece_id)
-    if piece is None or piece.state in TERMINAL_PIECE or piece.dead_letter:
+    if piece is None:
+        return Done()
+    if piece.state not in UNSETTLED and piece.state is not PieceState.WAITING:
+        await _mend(runtime, records, piece)
+        return Done()
+    if piece.dead_letter:
         return Done()
     context = runtime.graph_context(brand, guard=guard, session_id=piece.session_id, piece_id=piece_id)
     try:
@@ -76,8 +81,6 @@ async def advance_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
                 piece = await apply_edit(
                     runtime, records, piece, await get_revision(records, piece, decision.edited_to)
                 )
-        if piece.state not in UNSETTLED and piece.state is not PieceState.WAITING:
-            return Done()
         initial = {
             "piece_id": piece.id,
             "run": piece.run,
@@ -126,6 +129,17 @@ async def advance_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
         await runtime.checkpoints.prune(brand, piece.thread_id)
         await runtime.queue.enqueue(advance_session_task(brand, piece.session_id, runtime.clock))
     return Done()
+
+
+async def _mend(runtime: Runtime, records: Records, piece: Piece) -> None:
+    """Finish what a death between two rows of a settled piece left undone: its schedule row, its embedding, its session's look."""
+    await move(records, runtime.clock, piece, piece.state)
+    if piece.content_hash:
+        await write_embedding(
+            records, runtime.embedder, runtime.clock, piece, (await get_revision(records, piece)).post
+        )
+    await runtime.checkpoints.prune(piece.brand, piece.thread_id)
+    await runtime.queue.enqueue(advance_session_task(piece.brand, piece.session_id, runtime.clock))
 
 
 async def _piece_answer(records: Records, piece_id: str) -> dict[str, Any] | None:

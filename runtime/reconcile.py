@@ -24,13 +24,14 @@ from runtime.compose import Runtime
 from runtime.publish_due import publish_task, reconcile_task
 
 log = structlog.get_logger(__name__)
+_LIVE = (*sorted(UNSETTLED), PieceState.WAITING, PieceState.APPROVED, PieceState.PUBLISHING, PieceState.UNKNOWN)
 REALM = "all"
 UPKEEP_BRAND = "copydesk"
 """The brand column of tasks that belong to no brand."""
 
 DERIVATIONS = {
     "advance_session": "agent_sessions: running, or waiting with no piece waiting any more or its cancel flag set; not dead-lettered",
-    "advance_piece": "content_library: planned, drafting, checking, or waiting with a decision on its hash or a cancel flag",
+    "advance_piece": "content_library: planned, drafting, checking; waiting with a decision on its hash or a cancel flag; or its schedule row disagrees",
     "publish": "publication_schedule: state approved, sealed",
     "reconcile_publication": "publication_schedule: state publishing or unknown",
     "reconcile": "built in: every reconcile_every, and at worker start",
@@ -81,7 +82,16 @@ async def derive_tasks(runtime: Runtime, records: Records) -> list[Task]:
     for state in (PieceState.PUBLISHING, PieceState.UNKNOWN):
         for row in await records.find_by(ScheduledPublication, state=state):
             tasks.append(reconcile_task(row, run_at=clock.now()))
+    for row in await _disagreeing(records):
+        tasks.append(advance_piece_task(brand, row.content_id, clock))
     return tasks
+
+
+async def _disagreeing(records: Records) -> list[ScheduledPublication]:
+    """Schedule rows that a death left behind their piece: the piece's row is written first."""
+    rows = [row for state in _LIVE for row in await records.find_by(ScheduledPublication, state=state)]
+    pieces = {piece.id: piece for piece in await records.find_many(Piece, [{"id": row.content_id} for row in rows])}
+    return [row for row in rows if row.content_id in pieces and pieces[row.content_id].state is not row.state]
 
 
 async def _someone_waits(records: Records, session: Session) -> bool:

@@ -109,8 +109,9 @@ def environment(folder: Path, engine: str) -> dict[str, str]:
 class Loop:
     """The state of one run."""
 
-    def __init__(self, folder: Path, seed: int, engine: str, mutation: str, faults_s: float) -> None:
-        self.folder, self.seed, self.mutation, self.faults_s = folder, seed, mutation, faults_s
+    def __init__(self, folder: Path, seed: int, engine: str, mutation: str, faults_s: float, settle_s: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.seed, self.mutation, self.faults_s, self.settle_s = folder, seed, mutation, faults_s, settle_s
         self.rng = random.Random(seed)
         self.environ = environment(folder, engine)
         self.report = Report(seed, [])
@@ -266,7 +267,7 @@ class Loop:
         """No more faults: approve what is left, publish it, wait until nothing more can happen."""
         for _ in range(3 - len(self.workers)):
             await self._spawn()
-        end = time.monotonic() + 45
+        end = time.monotonic() + self.settle_s
         while time.monotonic() < end:
             await asyncio.gather(*[task for task in self.background if not task.done()], return_exceptions=True)
             await self._approve_some(all_of_them=True)
@@ -297,7 +298,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def run_loop(
-    folder: Path, *, seed: int, engine: str = "sqlite", mutation: str = "", faults_s: float = 10.0
+    folder: Path,
+    *,
+    seed: int,
+    engine: str = "sqlite",
+    mutation: str = "",
+    faults_s: float = 10.0,
+    settle_s: float = 45.0,
 ) -> Report:
     """Run one loop in `folder`; its report holds the violations found."""
-    return await Loop(folder, seed, engine, mutation, faults_s).run()
+    return await Loop(folder, seed, engine, mutation, faults_s, settle_s).run()

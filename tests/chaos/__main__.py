@@ -1,0 +1,65 @@
+"""`make chaos`: twenty seeded loops (one of them on `austere`), then every mutation, which some loop must catch.
+
+`python -m tests.chaos [--seeds N] [--first K] [--only loops|mutations]`. Exit code 1 when a loop finds a violation or a
+mutation is not caught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.loop import run_loop
+from tests.chaos.mutations import MUTATIONS
+
+TRIES = 4
+"""Seeds that a mutation is given to be caught in."""
+
+
+async def loops(first: int, count: int) -> int:
+    """Run `count` seeds; how many found a violation."""
+    bad = 0
+    for n in range(count):
+        engine = "austere" if n == 1 else "sqlite"
+        with tempfile.TemporaryDirectory(prefix="copydesk-chaos-") as folder:
+            report = await run_loop(Path(folder), seed=first + n, engine=engine)
+        print(f"{engine:8} {report.line()}", flush=True)
+        for violation in report.violations:
+            print(f"         {violation}", flush=True)
+        bad += bool(report.violations)
+    return bad
+
+
+async def mutations(first: int) -> int:
+    """Take out each guarantee in turn; how many nobody noticed."""
+    missed = 0
+    for name in MUTATIONS:
+        caught = ""
+        for n in range(TRIES):
+            with tempfile.TemporaryDirectory(prefix="copydesk-chaos-") as folder:
+                report = await run_loop(Path(folder), seed=first + n, mutation=name, faults_s=7.0, settle_s=20.0)
+            if report.violations:
+                caught = f"seed {first + n}: {report.violations[0]} (+{len(report.violations) - 1} more)"
+                break
+        print(f"without {MUTATIONS[name].__name__}: {'caught by ' + caught if caught else 'NOT CAUGHT'}", flush=True)
+        missed += not caught
+    return missed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--only", choices=("loops", "mutations"))
+    args = parser.parse_args()
+    bad = 0 if args.only == "mutations" else asyncio.run(loops(args.first, args.seeds))
+    missed = 0 if args.only == "loops" else asyncio.run(mutations(args.first))
+    print(f"{bad} loops with violations, {missed} mutations not caught")
+    return 1 if bad or missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

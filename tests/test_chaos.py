@@ -1,0 +1,32 @@
+"""Three seeds of the loop that kills and pauses real processes, one of them on the austere engine; `make chaos` runs twenty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.loop import run_loop
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(("seed", "engine"), [(101, "sqlite"), (102, "austere"), (103, "sqlite")])
+async def test_a_week_whose_processes_are_killed_and_paused_ends_as_one_that_nobody_disturbed(
+    tmp_path: Path, seed: int, engine: str
+) -> None:
+    report = await run_loop(tmp_path, seed=seed, engine=engine, faults_s=8.0)
+    assert report.violations == [], report.line()
+    assert report.kills + report.pauses >= 6, "the loop broke too little to prove anything"
+    assert report.posts >= 10, report.line()
+
+
+async def test_the_checker_sees_a_post_that_goes_out_twice(tmp_path: Path) -> None:
+    """The guarantee taken out: whoever asks for a permit gets it and an unanswered call counts as not sent."""
+    for seed in (101, 104):
+        report = await run_loop(
+            tmp_path / str(seed), seed=seed, mutation="unanswered_means_not_sent", faults_s=6.0, settle_s=15.0
+        )
+        if any("published" in violation for violation in report.violations):
+            return
+    pytest.fail("two loops without the guarantee and nobody noticed")
