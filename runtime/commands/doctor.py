@@ -74,7 +74,7 @@ def _settings(settings: Settings) -> list[dict[str, str]]:
 def expected_schemas() -> dict[str, tuple[int, int]]:
     """Each embedded file's application_id and present schema version."""
     from memory import session_schema
-    from memory.checkpoints import sqlite as checkpoints
+    from memory.checkpoints import schema as checkpoints
     from memory.queue import schema as queue
     from memory.records import migrations as records
 
