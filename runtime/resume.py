@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any
 
 from config.errors import BadInput, Conflict
-from config.vocabulary import PieceState, SessionStatus
-from graphs.context import note
+from config.vocabulary import UNSETTLED, PieceState, SessionStatus
+from graphs.context import advance_piece_task, advance_session_task, note
 from graphs.ids import brief_id
 from graphs.pieces import move
 from graphs.sessions import session_piece_ids
@@ -133,3 +133,20 @@ async def needs_research(records: Records, pieces: list[Piece]) -> bool:
     """Whether some of these pieces lack a Brief, so that the session's graph must go over its days again first."""
     lacking = [piece for piece in pieces if not piece.brief_id and not piece.content_hash and not piece.sealed_hash]
     return any([not await _finished_brief(records, piece) for piece in lacking])
+
+
+async def wake(runtime: Runtime, session: Session) -> None:
+    """Queue whatever of a running session should be queued and is not: a lost task costs a short command no waiting."""
+    now = runtime.clock.now()
+    records = runtime.records.for_brand(session.brand)
+    pieces = await records.find_many(Piece, [{"id": id} for id in session_piece_ids(session)])
+    open_pieces = [
+        piece
+        for piece in pieces
+        if piece.state in UNSETTLED and not piece.dead_letter and (piece.retry_at is None or piece.retry_at <= now)
+    ]
+    if session.status is SessionStatus.RUNNING and (session.retry_at is None or session.retry_at <= now):
+        await runtime.queue.enqueue(
+            advance_session_task(session.brand, session.id, runtime.clock),
+            *(advance_piece_task(session.brand, piece.id, runtime.clock) for piece in open_pieces),
+        )

@@ -265,6 +265,7 @@ async def run_session(runtime: Runtime, session: Session, *, show: bool = True) 
     from graphs.sessions import session_piece_ids
     from memory.rows.sessions import Session as SessionRow
     from runtime.commands.week_view import WeekProgress
+    from runtime.resume import wake
 
     records = runtime.records.for_brand(session.brand)
     ids = [f"advance:{id}" for id in (session.id, *session_piece_ids(session))]
@@ -272,6 +273,7 @@ async def run_session(runtime: Runtime, session: Session, *, show: bool = True) 
     async def settled() -> bool:
         return (await records.get(SessionRow, id=session.id)).status is not SessionStatus.RUNNING
 
+    await wake(runtime, await records.get(SessionRow, id=session.id))
     progress = WeekProgress(records, session, quiet=not show)
     with progress:
         return await run_threads(runtime, lambda: ids, until=settled, on_tick=progress.refresh)
