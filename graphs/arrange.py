@@ -22,16 +22,31 @@ _FREED = frozenset(
 async def take_slot(records: Records, row: ScheduledPublication, at: datetime) -> bool:
     """Reserve (platform, account, instant) for `row`'s piece; whether it is ours now. Doing it twice is harmless.
 
-    A slot whose holder will never be sent, or has moved elsewhere, is taken by the next generation of the same key.
+    A slot whose holder will never be sent, or has moved elsewhere, is taken by the next generation of the same key; the
+    holder of the last generation has it. `row` is the stored row as it was read under the piece's lease.
     """
     place = f"{row.platform}:{row.account}|{to_millis(at)}"
     wanted = row.model_copy(update={"scheduled_at": at})
+    held: ScheduledPublication | None = None
     for generation in range(100):
-        once = await records.create_once("slot", f"{place}|{generation}", wanted, token=row.content_id)
-        if once.row.content_id == row.content_id:
+        last = await records.find_once("slot", f"{place}|{generation}", ScheduledPublication)
+        if last is not None:
+            held = last.row
+            continue
+        if held is not None and held.content_id == row.content_id:
             return True
-        if not await _freed(records, once.row, at):
+        if held is not None and not await _freed(records, held, at):
             return False
+        once = await records.create_once("slot", f"{place}|{generation}", wanted, token=row.content_id)
+        if once.row.content_id != row.content_id:
+            held = once.row
+            continue
+        if held is None or await _freed(records, held, at):
+            return True
+        # An edit brought the holder back to life since it was looked at. It came back first and looks at the slot
+        # second, so it may count on it: it gets it back.
+        await records.create_once("slot", f"{place}|{generation + 1}", held, token=held.content_id)
+        return False
     return False
 
 
@@ -43,7 +58,8 @@ async def _freed(records: Records, held: ScheduledPublication, at: datetime) -> 
     if holder.state in _FREED:
         return True
     row = await records.find(ScheduledPublication, cycle_key=held.cycle_key, id=schedule_id(held.content_id))
-    return row is not None and row.scheduled_at != at
+    # Elsewhere, and written since it took this slot: one that has taken it and is about to write it is not gone.
+    return row is not None and row.scheduled_at != at and row.row_version > held.row_version
 
 
 async def arrange(

@@ -132,4 +132,4 @@ def _slot(profile: BrandProfile, cycle_key: str, first: date, cell: Cell, n: int
 def same_time_next_week(at: datetime, zone: str, *, weeks: int = 1) -> datetime:
     """The same weekday and wall-clock time in `zone`, `weeks` later; not simply 7 x 24 h, which drifts over a clock change."""
     local = at.astimezone(ZoneInfo(zone))
-    return resolve(local.date() + timedelta(days=7 * weeks), local.time(), zone)[0]
+    return resolve(local.date() + timedelta(days=7 * weeks), local.time().replace(fold=0), zone)[0]

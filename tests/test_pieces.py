@@ -138,4 +138,5 @@ async def test_a_schedule_row_that_a_death_left_behind_is_mended_by_the_next_loo
         await records.put(a_piece(clock, S.WAITING), a_slot(clock, S.CHECKING))
         await move(records, clock, await records.get(Piece, id="p1"), S.WAITING)
         row = await find_schedule(records, a_piece(clock))
-        assert row is not None and row.state is S.WAITING
+        assert row is not None
+        assert row.state is S.WAITING

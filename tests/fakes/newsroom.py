@@ -225,7 +225,7 @@ async def open_newsroom(
             spending = Spending(rows, runtime.cache.for_brand(rows.brand), runtime.settings, clock)
             return ScriptedModels(script, runtime.settings, spending, clock)
 
-        runtime.models = models  # type: ignore[method-assign]
+        runtime.models = models  # type: ignore[method-assign,assignment]
         yield Newsroom(runtime, clock, script)
 
 
