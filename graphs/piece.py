@@ -21,24 +21,21 @@ from config.vocabulary import CHECK_TYPES, CheckResult, Decision, PieceState, Se
 from graphs.arrange import arrange
 from graphs.context import PASS_THROUGH, GraphContext, advance_session_task
 from graphs.ids import check_id, review_id
-from graphs.pieces import find_schedule, get_revision, move, post_text, projection, write_embedding
+from graphs.near import lost_to, near_duplicates
+from graphs.pieces import find_schedule, get_revision, move, projection, write_embedding
 from graphs.state import MAX_REVISIONS, CheckOne, HumanDecision, PieceGraphState
 from memory.records.protocol import Records
 from memory.rows.checks import ComplianceCheck, Finding, Review
-from memory.rows.content import ContentEmbedding, Piece, Revision
+from memory.rows.content import Piece, Revision
 from memory.rows.sessions import Assignment
 from tools.checks.engine import fold
 from tools.checks.limits import check_limits
-from tools.checks.near_duplicate import similarity
 
 GRAPH = "piece"
 VERSION = 1
 RULE_CHECKS = ("limits", "near_duplicate")
 AUTHOR = "creation"
 """Who wrote a revision that no human edited."""
-NEAR_DUPLICATE = 0.90
-"""Similarity of words (0 to 1) from which two posts count as the same; 1 is identical."""
-DUPLICATE_WINDOW = timedelta(days=30)
 
 _ORDER = list(CheckResult)
 
@@ -190,41 +187,6 @@ def _rule_row(
     )
 
 
-async def near_duplicates(context: GraphContext, piece: Piece, revision: Revision) -> list[Finding]:
-    """Findings for approved or sent posts of this brand, of the last 30 days or the same week, that say nearly the same."""
-    text = post_text(revision.post)
-    vector = await context.embedder.embed_query(text)
-    if not vector:
-        return []
-    near = await context.records.search(
-        ContentEmbedding, vector, embedder_id=context.embedder.id, limit=10, min_score=0.5, compliance_status="approved"
-    )
-    since = context.clock.now() - DUPLICATE_WINDOW
-    findings = []
-    for other in near:
-        if other.row.id == piece.id or (
-            other.row.updated_at < since and other.row.metadata.get("session_id") != piece.session_id
-        ):
-            continue
-        score = similarity(text, other.row.content_text)
-        if score >= NEAR_DUPLICATE:
-            findings.append(
-                Finding(
-                    rule="NEAR-DUPLICATE",
-                    check_type="near_duplicate",
-                    severity=Severity.CRITICAL,
-                    field="caption",
-                    start=0,
-                    end=0,
-                    quote="",
-                    suggestion=f"says nearly the same ({score:.2f}) as piece {other.row.id}: say something else",
-                    source="docs/architecture.md",
-                    jurisdiction="",
-                )
-            )
-    return findings
-
-
 async def decide(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
     """Fold the checks of the present bytes into what happens next: revise, ask, approve or reject."""
     context, piece = await _start(runtime)
@@ -326,7 +288,7 @@ async def ask(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGr
                 updated_at=now,
             )
         )
-    await move(
+    piece = await move(
         context.records,
         context.clock,
         piece,
@@ -334,6 +296,8 @@ async def ask(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGr
         content_hash=state["content_hash"],
         reason=state["why"],
     )
+    revision = await get_revision(context.records, piece, state["content_hash"])
+    await write_embedding(context.records, context.embedder, context.clock, piece, revision.post)
     await context.enqueue(advance_session_task(context.records.brand, piece.session_id, context.clock))
     return {}
 
@@ -397,15 +361,14 @@ async def _close_review(context: GraphContext, piece: Piece, decision: dict[str,
 async def _approve(context: GraphContext, piece: Piece, revision: Revision, *, by: str) -> Piece:
     if piece.state is PieceState.APPROVED and piece.sealed_hash == revision.content_hash:
         return piece
-    twin = [f for f in await near_duplicates(context, piece, revision)]
-    if twin:
+    if twin := await lost_to(context, piece, revision):
         return await move(
             context.records,
             context.clock,
             piece,
             PieceState.REJECTED,
             actor=by,
-            reason=f"near-duplicate: {twin[0].suggestion}",
+            reason=f"near-duplicate: {twin.suggestion}",
         )
     row = await find_schedule(context.records, piece)
     if row is None:

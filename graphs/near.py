@@ -1,0 +1,97 @@
+"""Nearly the same twice: what a brand says, or has just said, is not said again.
+
+Looked for when a piece is checked, and again when it is sealed, because many pieces are approved at once.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from config.errors import Busy
+from config.vocabulary import PieceState, Severity
+from graphs.context import GraphContext
+from graphs.pieces import post_text, write_embedding
+from memory.rows.checks import Finding
+from memory.rows.content import ContentEmbedding, Piece, Revision
+from tools.checks.near_duplicate import similarity
+
+NEAR_DUPLICATE = 0.90
+"""Similarity of words (0 to 1) from which two posts count as the same; 1 is identical."""
+DUPLICATE_WINDOW = timedelta(days=30)
+_SPEAKING = frozenset(
+    {
+        PieceState.CHECKING,
+        PieceState.WAITING,
+        PieceState.APPROVED,
+        PieceState.PUBLISHING,
+        PieceState.PUBLISHED,
+        PieceState.UNKNOWN,
+    }
+)
+"""States of a piece that is said, or that may be; a missed or failed one is not."""
+
+
+async def near_duplicates(context: GraphContext, piece: Piece, revision: Revision) -> list[Finding]:
+    """Findings for posts of this brand that are going out or are out, of the last 30 days or the same week, that say nearly the
+    same."""
+    return [
+        _says_the_same(other, score) for other, score in await _twins(context, piece, revision) if other.sealed_hash
+    ]
+
+
+def _says_the_same(other: Piece, score: float) -> Finding:
+    return Finding(
+        rule="NEAR-DUPLICATE",
+        check_type="near_duplicate",
+        severity=Severity.CRITICAL,
+        field="caption",
+        start=0,
+        end=0,
+        quote="",
+        suggestion=f"says nearly the same ({score:.2f}) as piece {other.id}: say something else",
+        source="docs/architecture.md",
+        jurisdiction="",
+    )
+
+
+async def _twins(context: GraphContext, piece: Piece, revision: Revision) -> list[tuple[Piece, float]]:
+    """Other pieces whose text is nearly the same: on their way or out, or (not sealed yet) just being approved."""
+    text = post_text(revision.post)
+    vector = await context.embedder.embed_query(text)
+    if not vector:
+        return []
+    near = await context.records.search(
+        ContentEmbedding, vector, embedder_id=context.embedder.id, limit=10, min_score=0.5, compliance_status="approved"
+    )
+    since = context.clock.now() - DUPLICATE_WINDOW
+    others = {row.id: row for row in await context.records.find_many(Piece, [{"id": hit.row.id} for hit in near])}
+    found = []
+    for hit in near:
+        other = others.get(hit.row.id)
+        recent = hit.row.updated_at >= since or hit.row.metadata.get("session_id") == piece.session_id
+        if other is None or other.id == piece.id or not recent:
+            continue
+        if hit.row.metadata.get("content_hash") != other.content_hash or other.state not in _SPEAKING:
+            continue  # the row is older than an edit, or what it says will not be said
+        score = similarity(text, hit.row.content_text)
+        if score >= NEAR_DUPLICATE:
+            found.append((other, score))
+    return found
+
+
+async def lost_to(context: GraphContext, piece: Piece, revision: Revision) -> Finding | None:
+    """Why the piece may not be sealed: a piece that says nearly the same is sealed, or comes first.
+
+    Announce, then look: of two that are approved at the same moment at least one sees the other. The greater id gives way; the
+    smaller one waits until it knows what became of the other. Raises Busy then.
+    """
+    announced = piece.model_copy(update={"state": PieceState.APPROVED, "content_hash": revision.content_hash})
+    await write_embedding(context.records, context.embedder, context.clock, announced, revision.post)
+    unsure = ""
+    for other, score in await _twins(context, piece, revision):
+        if other.sealed_hash or other.id < piece.id:
+            return _says_the_same(other, score)
+        unsure = other.id
+    if unsure:
+        raise Busy(f"piece {piece.id} says nearly the same as {unsure}, which is being approved right now")
+    return None

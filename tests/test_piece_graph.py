@@ -1,0 +1,325 @@
+"""One piece from its draft to its seal: checks that cannot be skipped, revisions that end, a gate that waits."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.answers import CheckAnswer, Concern, PostAnswer
+from config.errors import Conflict, Unavailable
+from config.vocabulary import CHECK_TYPES, CheckResult, Decision, PieceState, Severity
+from graphs import piece as piece_graph
+from graphs.context import advance_piece_task
+from graphs.ids import check_id, review_id
+from graphs.piece import RULE_CHECKS, worst
+from memory.rows.checks import ComplianceCheck, Review
+from memory.rows.content import ContentEmbedding, Piece, Revision
+from memory.rows.sessions import Assignment
+from runtime.reviews import decide
+from tests.fakes.newsroom import BRAND, Newsroom, Script, open_newsroom, words
+
+ONE = (("monday", "facebook", "quote", "08:00"),)
+CALM = "Morning light helps set the body clock."
+CRITICAL = "Light cures cancer."
+ALL_CHECKS = {*CHECK_TYPES, *RULE_CHECKS}
+
+
+def quote(caption: str, **fields: Any) -> PostAnswer:
+    """A post that the platform takes."""
+    return words(caption, **{"slides": [caption], "alt_text": ["A card"], "media_prompts": ["A card"], **fields})
+
+
+def writer(*captions: str) -> Script:
+    """A model that writes these captions, one a call, the last one for ever."""
+    left = list(captions)
+    return Script(write=lambda _: quote(left.pop(0) if len(left) > 1 else left[0]))
+
+
+async def only_piece(room: Newsroom) -> Piece:
+    (piece,) = await room.pieces(await room.drafted())
+    return piece
+
+
+async def checks(room: Newsroom, piece: Piece, content_hash: str = "") -> dict[str, ComplianceCheck]:
+    rows = await room.records.list_rows(ComplianceCheck, content_id=piece.id)
+    wanted = content_hash or piece.content_hash
+    return {row.check_type: row for row in rows if row.content_hash == wanted}
+
+
+async def approve(room: Newsroom, piece: Piece, *, by: str = "ann") -> Piece:
+    await decide(room.runtime, BRAND, piece.id, piece.content_hash, Decision.APPROVED, by=by)
+    await room.work()
+    return await room.piece(piece)
+
+
+async def test_a_piece_that_passes_waits_at_the_gate_and_an_approval_seals_and_schedules_it(tmp_path: Path) -> None:
+    async with open_newsroom(tmp_path, grid=ONE, script=writer(CALM)) as room:
+        piece = await only_piece(room)
+        assert (piece.state, piece.sealed_hash, piece.reason) == (
+            PieceState.WAITING, "", "this brand approves every piece by hand",
+        )  # fmt: skip
+        (review,) = await room.asked_reviews()
+        assert (review.piece_id, review.content_hash, review.result) == (
+            piece.id,
+            piece.content_hash,
+            CheckResult.PASSED,
+        )
+        slot = await room.slot(piece)
+        assert (slot.state, slot.status, slot.sealed_hash) == (PieceState.WAITING, "scheduled", "")
+
+        done = await approve(room, piece)
+        assert (done.state, done.status, done.sealed_hash) == (PieceState.APPROVED, "approved", piece.content_hash)
+        slot = await room.slot(piece)
+        assert (slot.state, slot.sealed_hash, slot.arranged_at) == (
+            PieceState.APPROVED, piece.content_hash, slot.scheduled_at,
+        )  # fmt: skip
+        closed = await room.records.get(Review, id=review.id)
+        assert (closed.decision, closed.reviewer, closed.decided_at) == (Decision.APPROVED, "ann", room.clock.now())
+        embedding = await room.records.get(ContentEmbedding, id=piece.id)
+        assert embedding.compliance_status == "approved"
+        assert CALM in embedding.content_text
+        names = {event.name for event in await room.events() if event.piece_id == piece.id}
+        assert names == {"piece.drafting", "piece.checking", "piece.waiting", "review.approved", "piece.approved"}
+
+
+async def test_every_check_is_recorded_for_exactly_these_bytes(tmp_path: Path) -> None:
+    async with open_newsroom(tmp_path, grid=ONE, script=writer(CALM)) as room:
+        piece = await only_piece(room)
+        found = await checks(room, piece)
+        assert set(found) == ALL_CHECKS
+        for kind, row in found.items():
+            assert row.id == check_id(piece.id, 1, piece.content_hash, kind)
+            assert (row.check_result, row.run) == (CheckResult.PASSED, 1)
+
+
+async def test_a_rejection_ends_the_piece_and_names_who_and_why(tmp_path: Path) -> None:
+    async with open_newsroom(tmp_path, grid=ONE, script=writer(CALM)) as room:
+        piece = await only_piece(room)
+        await decide(room.runtime, BRAND, piece.id, piece.content_hash, Decision.REJECTED, by="ann", reason="off topic")
+        await room.work()
+        piece = await room.piece(piece)
+        assert (piece.state, piece.sealed_hash) == (PieceState.REJECTED, "")
+        assert piece.reason == "rejected by ann: off topic"
+        assert (await room.slot(piece)).status == "cancelled"
+        assert (await room.records.get(ContentEmbedding, id=piece.id)).compliance_status == "rejected"
+
+
+async def test_a_finding_is_revised_away_with_the_finding_in_hand(tmp_path: Path) -> None:
+    script = writer(CRITICAL, CALM)
+    async with open_newsroom(tmp_path, grid=ONE, script=script) as room:
+        piece = await only_piece(room)
+        assert piece.state is PieceState.WAITING
+        assert piece.content_version == 2
+        drafts = [asked for asked in script.asked if asked.get("task") == "draft"]
+        assert len(drafts) == 2
+        assert "cures cancer" in " ".join(drafts[1]["avoid"])
+        assert drafts[1]["findings"]
+        revisions = await room.records.list_rows(Revision, content_id=piece.id)
+        assert sorted((row.revision, row.post.caption) for row in revisions) == [(0, CRITICAL), (1, CALM)]
+
+
+async def test_what_stays_critical_after_two_revisions_is_rejected_and_nobody_is_asked(tmp_path: Path) -> None:
+    script = writer(
+        "Light cures cancer.", "Light cures cancer today.", "Light cures cancer now.", "Light cures cancer!"
+    )
+    async with open_newsroom(tmp_path, grid=ONE, script=script) as room:
+        piece = await only_piece(room)
+        assert piece.state is PieceState.REJECTED
+        assert "medical_claim" in piece.reason
+        assert len(await room.records.list_rows(Revision, content_id=piece.id)) == 3
+        assert await room.asked_reviews() == []
+
+
+async def test_the_same_bytes_again_end_the_revising(tmp_path: Path) -> None:
+    script = writer(CRITICAL)
+    async with open_newsroom(tmp_path, grid=ONE, script=script) as room:
+        piece = await only_piece(room)
+        assert piece.state is PieceState.REJECTED
+        assert len([asked for asked in script.asked if asked.get("task") == "draft"]) == 2
+
+
+async def test_a_check_that_breaks_asks_a_human_and_never_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any, **__: Any) -> ComplianceCheck:
+        raise Unavailable("the linter is away")
+
+    monkeypatch.setattr(piece_graph.compliance, "check", broken)
+    async with open_newsroom(
+        tmp_path, grid=ONE, script=writer(CALM), approval='"flagged"', rules_only_ok="true"
+    ) as room:
+        piece = await only_piece(room)
+        assert piece.state is PieceState.WAITING
+        found = await checks(room, piece)
+        assert {found[kind].check_result for kind in CHECK_TYPES} == {CheckResult.MANUAL_REVIEW}
+        assert "the linter is away" in found["medical_claim"].recommendations
+
+
+async def test_a_check_that_was_never_recorded_is_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = piece_graph.to_checks
+    monkeypatch.setattr(
+        piece_graph, "to_checks", lambda state: [s for s in real(state) if s.arg["check_type"] != "legal_review"]
+    )
+    async with open_newsroom(
+        tmp_path, grid=ONE, script=writer(CALM), approval='"flagged"', rules_only_ok="true"
+    ) as room:
+        piece = await only_piece(room)
+        assert piece.state is PieceState.WAITING
+
+
+def test_the_fold_of_no_result_is_a_question() -> None:
+    assert worst([]) is CheckResult.MANUAL_REVIEW
+    assert worst(["passed", "failed", "warning"]) is CheckResult.FAILED
+
+
+@pytest.mark.parametrize(("approval", "rules_only", "state"), [
+    ('"flagged"', "true", PieceState.APPROVED), ('"flagged"', "false", PieceState.WAITING),
+    ('"all"', "true", PieceState.WAITING),
+])  # fmt: skip
+async def test_text_that_only_rules_have_read_goes_out_unseen_only_when_the_brand_says_so(
+    tmp_path: Path, approval: str, rules_only: str, state: PieceState
+) -> None:
+    async with open_newsroom(
+        tmp_path, grid=ONE, script=writer(CALM), approval=approval, rules_only_ok=rules_only
+    ) as room:
+        piece = await only_piece(room)
+        assert piece.state is state
+        assert (await room.session(await room.week())).status == ("done" if state is PieceState.APPROVED else "waiting")
+        assert piece.sealed_hash == (piece.content_hash if state is PieceState.APPROVED else "")
+
+
+def nothing_found(_: Mapping[str, Any]) -> CheckAnswer:
+    return CheckAnswer(concerns=[], confidence=0.9)
+
+
+async def test_text_that_a_model_has_read_too_goes_out_unseen_under_flagged(tmp_path: Path) -> None:
+    script = writer(CALM)
+    script.read = nothing_found
+    async with open_newsroom(tmp_path, grid=ONE, script=script, approval='"flagged"') as room:
+        piece = await only_piece(room)
+        assert piece.state is PieceState.APPROVED
+        assert {row.checked_by for kind, row in (await checks(room, piece)).items() if kind in CHECK_TYPES} == {
+            "scripted"
+        }
+
+
+async def test_one_check_that_only_rules_have_read_is_enough_to_ask(tmp_path: Path) -> None:
+    """The model answered two checks of three; for the third the rules alone spoke."""
+    script = writer(CALM)
+
+    def read(material: Mapping[str, Any]) -> CheckAnswer:
+        if material["check_type"] == "legal_review":
+            raise Unavailable("the model is away")
+        return nothing_found(material)
+
+    script.read = read
+    async with open_newsroom(tmp_path, grid=ONE, script=script, approval='"flagged"') as room:
+        piece = await only_piece(room)
+        assert piece.state is PieceState.WAITING
+
+
+async def test_the_model_only_makes_it_worse_and_its_concern_is_asked_about(tmp_path: Path) -> None:
+    script = writer(CALM)
+    script.read = lambda _: CheckAnswer(
+        concerns=[Concern(field="caption", quote="body clock", severity="important", why="w", suggestion="s")],
+        confidence=0.5,
+    )
+    async with open_newsroom(tmp_path, grid=ONE, script=script, approval='"flagged"', rules_only_ok="true") as room:
+        piece = await only_piece(room)
+        assert piece.state is PieceState.WAITING
+        assert (await room.asked_reviews())[0].severity is Severity.IMPORTANT
+
+
+async def test_a_draft_with_gaps_is_a_brief_for_a_human_and_cannot_be_approved_as_it_is(tmp_path: Path) -> None:
+    script = Script(write=lambda _: words("", gaps=["no document speaks of light"]))
+    async with open_newsroom(tmp_path, grid=ONE, script=script, approval='"flagged"', rules_only_ok="true") as room:
+        piece = await only_piece(room)
+        assert piece.state is PieceState.WAITING
+        assert "no document speaks of light" in piece.reason
+        with pytest.raises(Conflict, match="review edit"):
+            await decide(room.runtime, BRAND, piece.id, piece.content_hash, Decision.APPROVED, by="ann")
+
+
+async def test_gaps_never_hide_what_a_rule_found(tmp_path: Path) -> None:
+    script = Script(write=lambda _: quote(CRITICAL, gaps=["no source"]))
+    async with open_newsroom(tmp_path, grid=ONE, script=script) as room:
+        assert (await only_piece(room)).state is PieceState.REJECTED
+
+
+async def test_a_draft_with_gaps_that_passes_still_waits_under_flagged(tmp_path: Path) -> None:
+    script = Script(write=lambda _: quote(CALM, gaps=["no document names an hour"]))
+    async with open_newsroom(tmp_path, grid=ONE, script=script, approval='"flagged"', rules_only_ok="true") as room:
+        assert (await only_piece(room)).state is PieceState.WAITING
+
+
+TWO = (("monday", "facebook", "quote", "08:00"), ("tuesday", "facebook", "quote", "08:00"))
+
+
+async def test_two_pieces_of_one_text_are_not_both_approved(tmp_path: Path) -> None:
+    """Neither was approved when the other was checked: arranging looks again."""
+    async with open_newsroom(tmp_path, grid=TWO, script=writer(CALM)) as room:
+        first, second = await room.pieces(await room.drafted())
+        assert (await approve(room, first)).state is PieceState.APPROVED
+        second = await approve(room, second)
+        assert second.state is PieceState.REJECTED
+        assert second.reason.startswith("near-duplicate")
+        assert first.id in second.reason
+        assert second.sealed_hash == ""
+
+
+async def test_two_pieces_of_one_text_approved_at_the_same_moment_are_not_both_sealed(tmp_path: Path) -> None:
+    async with open_newsroom(tmp_path, grid=TWO, script=writer(CALM)) as room:
+        pieces = await room.pieces(await room.drafted())
+        for piece in pieces:
+            await decide(room.runtime, BRAND, piece.id, piece.content_hash, Decision.APPROVED, by="ann")
+        await asyncio.gather(*(room.work(patience=timedelta(seconds=5)) for _ in pieces))
+        states = sorted([(await room.piece(piece)).state for piece in pieces])
+        assert states == [PieceState.APPROVED, PieceState.REJECTED]
+
+
+@pytest.mark.parametrize(
+    ("days", "state"), [(7, PieceState.REJECTED), (29, PieceState.REJECTED), (33, PieceState.WAITING)]
+)
+async def test_what_was_posted_in_the_last_thirty_days_is_not_said_again(
+    tmp_path: Path, days: int, state: PieceState
+) -> None:
+    async with open_newsroom(tmp_path, grid=ONE, script=writer(CALM)) as room:
+        await approve(room, await only_piece(room))
+        room.clock.advance(timedelta(days=days))
+        session = await room.drafted(cycle_key="2027-W05")
+        assert await room.states(session) == [state]
+
+
+async def test_a_model_that_says_something_else_after_a_near_duplicate_may_go_on(tmp_path: Path) -> None:
+    script = writer(CALM, CALM, "Windows let through most visible light, and a desk near one is bright.")
+    async with open_newsroom(tmp_path, grid=ONE, script=script) as room:
+        await approve(room, await only_piece(room))
+        session = await room.drafted(cycle_key="2027-W05")
+        assert await room.states(session) == [PieceState.WAITING]
+
+
+async def test_the_review_row_of_a_question_is_written_once_however_often_the_step_runs(tmp_path: Path) -> None:
+    async with open_newsroom(tmp_path, grid=ONE, script=writer(CALM)) as room:
+        piece = await only_piece(room)
+        review = await room.records.get(Review, id=review_id(piece.id, piece.content_hash))
+        for _ in range(3):
+            await room.runtime.queue.enqueue(advance_piece_task(BRAND, piece.id, room.clock))
+            await room.work()
+        assert await room.records.get(Review, id=review.id) == review
+        assert await room.piece(piece) == piece
+
+
+async def test_a_piece_without_a_brief_fails_with_the_reason(tmp_path: Path) -> None:
+    async with open_newsroom(tmp_path, grid=ONE, script=writer(CALM)) as room:
+        session = await room.week()
+        await room.work(most=1)
+        (piece,) = await room.pieces(session)
+        await room.records.delete(Assignment, session_id=session.id, id=piece.brief_id)
+        await room.work(patience=timedelta(minutes=10))
+        piece = await room.piece(piece)
+        assert piece.state is PieceState.FAILED
+        assert "NotFound" in piece.reason
+        assert (await room.session(session)).status == "done"
