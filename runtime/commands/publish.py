@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +60,6 @@ def register(verbs: Any) -> None:
 
 def parse_until(text: str | None, now: datetime, zone: str) -> datetime:
     """The instant up to which slots count as due: a date or week means its end in `zone`. Raises BadInput with the remedy."""
-    import re
     from zoneinfo import ZoneInfo
 
     from graphs.week import monday
@@ -83,10 +84,12 @@ def parse_until(text: str | None, now: datetime, zone: str) -> datetime:
 
 async def publish_due(args: argparse.Namespace) -> int:
     """Send everything that is due and wait for it; 1 when a piece could not be sent."""
+    from config.clock import SystemClock
     from config.vocabulary import PieceState
     from memory.rows.content import Piece
     from runtime.publish_due import due_rows, publish_task
 
+    parse_until(args.until, SystemClock().now(), "UTC")  # refused before anything is opened
     async with opened(args) as (runtime, brand):
         records = runtime.records.for_brand(brand)
         now = runtime.clock.now()
@@ -97,8 +100,6 @@ async def publish_due(args: argparse.Namespace) -> int:
             if row.scheduled_at <= now or runtime.publisher(row.platform).ready_ahead
         ]
         tasks = [publish_task(row) for row in rows]
-        from dataclasses import replace
-
         for start in range(0, len(tasks), 100):
             # Pulled forward to now: the handler lets only publishers that make nothing public go ahead of the slot.
             await runtime.queue.enqueue(*(replace(task, run_at=now) for task in tasks[start : start + 100]))
@@ -180,10 +181,11 @@ async def _publications(records: Records) -> list[tuple[Piece, ScheduledPublicat
 
 async def publish_status(args: argparse.Namespace) -> int:
     """Print every publication of the brand; 1 when one of them needs a human."""
-    from config.ids import parse_id
+    from runtime.commands.lookup import find_session, parse_ref
 
-    session_id = parse_id(args.session, what="--session") if args.session else ""
+    ref = parse_ref(args.session, what="--session") if getattr(args, "session", None) else ""
     async with opened(args) as (runtime, brand):
+        session_id = (await find_session(runtime.records.for_brand(brand), ref)).id if ref else ""
         pairs = [
             pair
             for pair in await _publications(runtime.records.for_brand(brand))
@@ -214,9 +216,13 @@ async def publish_status(args: argparse.Namespace) -> int:
         return FINDINGS if any(item["status"] in ("unknown", "needs_human") for item in shape) else OK
 
 
+def _publication_ref(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f-]{8,64}", text):
+        raise BadInput(f"publication {text[:70]!r}: give at least 8 hex digits of its pub_key, or the piece id")
+    return text
+
+
 async def _find(runtime: Runtime, brand: str, text: str) -> tuple[Piece, ScheduledPublication]:
-    if len(text) < 8:
-        raise BadInput(f"publication {text!r}: give at least 8 characters of its pub_key, or the piece id")
     found = [
         pair
         for pair in await _publications(runtime.records.for_brand(brand))
@@ -234,8 +240,11 @@ async def publish_resolve(args: argparse.Namespace) -> int:
     from runtime.hold import hold_piece
     from runtime.publish_due import open_parcel, subject_of, write_state
 
+    ref = _publication_ref(args.id)
+    if args.sent is not None and not re.fullmatch(r"https?://[^\s]{1,2000}|outbox/[^\s]{1,500}", args.sent):
+        raise BadInput(f"--sent {args.sent[:80]!r} is not an address: write the post's https:// URL")
     async with opened(args) as (runtime, brand):
-        piece, row = await _find(runtime, brand, args.id)
+        piece, row = await _find(runtime, brand, ref)
         async with hold_piece(runtime, brand, piece.id, wait=timedelta(seconds=10)) as guard:
             records = runtime.records.for_brand(brand, lease=guard)
             piece = await records.get(type(piece), id=piece.id)
@@ -278,6 +287,8 @@ async def publish_pause(args: argparse.Namespace, verb: str) -> int:
     from runtime.publish_due import PAUSE
 
     name = f"{PAUSE}:{PLATFORMS.parse(args.platform)}" if args.platform else PAUSE
+    if len(args.reason) > 500:
+        raise BadInput("--reason is longer than 500 characters: shorten it")
     async with opened(args) as (runtime, brand):
         records = runtime.records.for_brand(brand)
         value = "on" if verb == "pause" else "off"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from runtime.commands.common import (
     fail,
     opened,
     printable,
+    program,
     run_async,
     run_threads,
 )
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from memory.records.protocol import Records
     from memory.rows.checks import ComplianceCheck
     from memory.rows.content import Piece, Revision
-    from runtime.compose import Runtime
 
 
 def register(verbs: Any) -> None:
@@ -73,12 +74,13 @@ def register(verbs: Any) -> None:
 
 async def review_list(args: argparse.Namespace) -> int:
     """Print the open reviews."""
-    from config.ids import parse_id
+    from runtime.commands.lookup import find_session, parse_ref
     from runtime.reviews import pending_reviews
 
-    session_id = parse_id(args.session, what="--session") if args.session else ""
+    ref = parse_ref(args.session, what="--session") if args.session else ""
     async with opened(args) as (runtime, brand):
-        rows = await pending_reviews(runtime.records.for_brand(brand), session_id=session_id)
+        records = runtime.records.for_brand(brand)
+        rows = await pending_reviews(records, session_id=(await find_session(records, ref)).id if ref else "")
         shape = [
             {
                 "piece_id": row.piece_id,
@@ -115,13 +117,12 @@ async def review_list(args: argparse.Namespace) -> int:
     return OK
 
 
-async def _load(records: Records, text: str) -> tuple[Piece, Revision, list[ComplianceCheck]]:
-    from config.ids import parse_id
+async def _load(records: Records, ref: str) -> tuple[Piece, Revision, list[ComplianceCheck]]:
     from graphs.pieces import get_revision
     from memory.rows.checks import ComplianceCheck
-    from memory.rows.content import Piece
+    from runtime.commands.lookup import find_piece
 
-    piece = await records.get(Piece, id=parse_id(text, what="piece"))
+    piece = await find_piece(records, ref)
     if not piece.content_hash:
         raise Conflict(f"piece {piece.id} is {piece.state}: nothing is written yet")
     revision = await get_revision(records, piece)
@@ -135,8 +136,11 @@ async def _load(records: Records, text: str) -> tuple[Piece, Revision, list[Comp
 
 async def review_show(args: argparse.Namespace) -> int:
     """Print the post as it would go out, field by field, and every finding with its place."""
+    from runtime.commands.lookup import parse_ref
+
+    ref = parse_ref(args.id, what="piece")
     async with opened(args) as (runtime, brand):
-        piece, revision, checks = await _load(runtime.records.for_brand(brand), args.id)
+        piece, revision, checks = await _load(runtime.records.for_brand(brand), ref)
         findings = [finding for row in checks for finding in row.findings]
         shape = {
             "piece_id": piece.id,
@@ -202,36 +206,46 @@ async def review_show(args: argparse.Namespace) -> int:
                 console.print("gaps: " + "; ".join(revision.gaps), markup=False)
             if revision.sources:
                 console.print("sources: " + ", ".join(revision.sources), markup=False)
-            console.print(f"\nNext: run_agents.py review approve {piece.id}@{piece.content_hash[:12]}", markup=False)
+            console.print(f"\nNext: {program()} review approve {piece.id}@{piece.content_hash[:12]}", markup=False)
 
         emit(args, shape, draw)
     return OK
 
 
-async def _targets(args: argparse.Namespace, runtime: Runtime, brand: str) -> list[tuple[str, str]]:
-    """The (piece, content hash) pairs to decide: read once, when the command starts."""
-    from config.ids import parse_id
-    from memory.rows.content import Piece
-    from memory.rows.sessions import Session
-    from runtime.reviews import pending_reviews
+def _parse_targets(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """(piece reference, wanted hash or '') as the command line names them. Raises BadInput before anything is opened."""
+    from runtime.commands.lookup import parse_ref
 
-    records = runtime.records.for_brand(brand)
     if args.all != bool(args.session) or (args.all and args.ids):
         raise BadInput("give piece ids, or --session S together with --all")
-    if args.all:
-        session = await records.get(Session, id=parse_id(args.session, what="--session"))
-        return [(row.piece_id, row.content_hash) for row in await pending_reviews(records, session_id=session.id)]
-    if not args.ids:
+    if not args.all and not args.ids:
         raise BadInput("no piece given: `review list` prints their ids")
-    targets = []
+    if args.all:
+        parse_ref(args.session, what="--session")
+    wanted = []
     for text in args.ids:
-        name, _, wanted = text.partition("@")
-        piece = await records.get(Piece, id=parse_id(name, what="piece"))
-        if wanted and (len(wanted) < 8 or not piece.content_hash.startswith(wanted)):
-            # Carried on as given: deciding it answers that other bytes are pending.
-            targets.append((piece.id, wanted))
-        else:
-            targets.append((piece.id, piece.content_hash))
+        name, at, content_hash = text.partition("@")
+        if at and not re.fullmatch(r"[0-9a-f]{8,64}", content_hash):
+            raise BadInput(
+                f"content hash {content_hash[:70]!r} must be 8 to 64 hex digits, as `review list` prints them"
+            )
+        wanted.append((parse_ref(name, what="piece"), content_hash))
+    return wanted
+
+
+async def _targets(records: Records, args: argparse.Namespace, wanted: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The (piece, content hash) pairs to decide: read once, when the command starts."""
+    from runtime.commands.lookup import find_piece, find_session, parse_ref
+    from runtime.reviews import pending_reviews
+
+    if args.all:
+        session = await find_session(records, parse_ref(args.session, what="--session"))
+        return [(row.piece_id, row.content_hash) for row in await pending_reviews(records, session_id=session.id)]
+    targets = []
+    for ref, content_hash in wanted:
+        piece = await find_piece(records, ref)
+        # A hash that is not the present one is carried on as given: deciding it answers that other bytes are pending.
+        targets.append((piece.id, piece.content_hash if piece.content_hash.startswith(content_hash) else content_hash))
     return targets
 
 
@@ -245,13 +259,14 @@ async def review_decide(args: argparse.Namespace, verb: str) -> int:
     decision = Decision.APPROVED if verb == "approve" else Decision.REJECTED
     if len(args.reason) > 2000:
         raise BadInput("--reason is longer than 2000 characters: shorten it")
+    wanted = _parse_targets(args)
     async with opened(args) as (runtime, brand):
         by = who(args, runtime.settings)
         results: list[dict[str, Any]] = []
         decided: list[str] = []
         sessions: set[str] = set()
         records = runtime.records.for_brand(brand)
-        for piece_id, content_hash in await _targets(args, runtime, brand):
+        for piece_id, content_hash in await _targets(records, args, wanted):
             try:
                 answer = await decide(runtime, brand, piece_id, content_hash, decision, by=by, reason=args.reason)
             except Conflict as error:
@@ -315,16 +330,17 @@ async def review_edit(args: argparse.Namespace) -> int:
 
     from config.vocabulary import UNSETTLED
     from memory.rows.content import Piece, Post
+    from runtime.commands.lookup import parse_ref
     from runtime.reviews import edit
 
+    ref = parse_ref(args.id, what="piece")
+    if bool(args.file) == bool(args.set):
+        raise BadInput("give either --file F or --set FIELD=TEXT")
+    given = _read_post(args.file) if args.file else None
     async with opened(args) as (runtime, brand):
         records = runtime.records.for_brand(brand)
-        piece, revision, _ = await _load(records, args.id)
-        values = revision.post.model_dump(mode="json")
-        if bool(args.file) == bool(args.set):
-            raise BadInput("give either --file F or --set FIELD=TEXT")
-        if args.file:
-            values = _read_post(args.file)
+        piece, revision, _ = await _load(records, ref)
+        values = given if given is not None else revision.post.model_dump(mode="json")
         for change in args.set:
             name, equals, text = change.partition("=")
             if not equals or name not in Post.model_fields:
