@@ -12,9 +12,13 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
+import structlog
+
 from config.clock import Clock
 from config.errors import CopydeskError, LeaseLost
 from memory.queue.protocol import Lease, TaskQueue, open_queue
+
+log = structlog.get_logger(__name__)
 
 
 class TaskGuard:
@@ -119,17 +123,32 @@ class Heartbeat:
         asyncio.run(self._beat())
 
     async def _beat(self) -> None:
-        async with open_queue(self._url, clock=self._clock) as queue:
-            while not await asyncio.get_running_loop().run_in_executor(None, self._stop.wait, self._every):
-                if self._clock.boottime() - self._ticked > self._ttl.total_seconds() / 2:
-                    continue  # the main loop is stuck: let the leases run out
-                with self._lock:
-                    guards = list(self._guards.values())
-                for guard in guards:
-                    if guard.overdue():
-                        self.drop(guard)
-                        guard.lose("the task passed its timeout")
-                await self._extend(queue, [guard for guard in guards if not guard.lost])
+        while not self._stop.is_set():
+            try:
+                async with open_queue(self._url, clock=self._clock) as queue:
+                    while not await self._stopped_within(self._every):
+                        await self._keep(queue)
+            except Exception as error:  # a thread that ended here would lose every lease to come, and nobody would hear
+                log.error("heartbeat.failed", error=f"{type(error).__name__}: {error}")
+                await self._stopped_within(min(1.0, self._every))
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        return await asyncio.get_running_loop().run_in_executor(None, self._stop.wait, seconds)
+
+    async def _keep(self, queue: TaskQueue) -> None:
+        if self._clock.boottime() - self._ticked > self._ttl.total_seconds() / 2:
+            return  # the main loop is stuck: let the leases run out
+        with self._lock:
+            guards = list(self._guards.values())
+        for guard in guards:
+            if guard.overdue() and self._forget(guard):
+                guard.lose("the task passed its timeout")
+        await self._extend(queue, [guard for guard in guards if not guard.lost])
+
+    def _forget(self, guard: TaskGuard) -> bool:
+        """Stop keeping it alive; False if its holder gave it up meanwhile."""
+        with self._lock:
+            return self._guards.pop(guard.token, None) is not None
 
     async def _extend(self, queue: TaskQueue, guards: list[TaskGuard]) -> None:
         if not guards:
@@ -140,8 +159,7 @@ class Heartbeat:
         except CopydeskError:
             return  # away for a moment: each guard counts for itself how long it may still be trusted
         for guard, lease in zip(guards, renewed, strict=True):
-            if lease is None:
-                self.drop(guard)
-                guard.lose("another worker may have it")
-            else:
+            if lease is not None:
                 guard.renewed(started)
+            elif self._forget(guard):  # else its holder has just given the task back: nothing was lost
+                guard.lose("another worker may have it")

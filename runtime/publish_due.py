@@ -4,11 +4,12 @@ durable state.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from config.errors import NotFound
-from config.vocabulary import PieceState
+from config.errors import NotFound, Unavailable
+from config.vocabulary import TERMINAL_PIECE, PieceState
 from graphs.arrange import take_slot
 from graphs.pieces import find_schedule, get_revision, move, write_embedding
 from graphs.week import same_time_next_week
@@ -21,6 +22,7 @@ from memory.rows.publication import ScheduledPublication
 from runtime.compose import Runtime
 from tools.publish.ledger import Publication, Status, Subject, pub_key
 from tools.publish.protocol import Parcel
+from tools.publish.rate_limits import BurstLimit
 
 SEND_LATE = timedelta(minutes=30)
 """A publication up to this late is sent."""
@@ -28,6 +30,11 @@ MOVE_LATE = timedelta(hours=6)
 """Up to this late it takes the next free slot; later it is missed and reported."""
 PAUSE = "pause"
 """Name of the control that stops publishing for a brand; `pause:PLATFORM` for one platform."""
+
+DEAD_LETTER = {"publish": "dead_letter", "reconcile_publication": "readback_dead_letter"}
+"""Task kind -> the key of `result_data` that says why that work was given up."""
+_DEAD = tuple(DEAD_LETTER.values())
+_OF_TASKS = (*_DEAD, "attempts", "again_at")
 
 STATE_OF = {
     Status.APPROVED: PieceState.APPROVED,
@@ -44,14 +51,15 @@ STATE_OF = {
 
 
 def publish_task(row: ScheduledPublication) -> Task:
-    """ "This is due at its slot's instant." The same id every time."""
+    """ "This is due at its slot's instant", or later where the row says so. The same id every time."""
     key = pub_key(row.brand, row.platform, row.account, row.content_id)
+    again_at = row.result_data.get("again_at")
     return Task(
         id=f"publish:{key}",
         kind="publish",
         queue=PUBLICATION_QUEUE,
         brand=row.brand,
-        run_at=row.scheduled_at,
+        run_at=max(row.scheduled_at, datetime.fromisoformat(again_at)) if again_at else row.scheduled_at,
         priority=row.priority,
         payload={"piece_id": row.content_id},
     )
@@ -119,6 +127,7 @@ async def publish_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
     row = await find_schedule(records, piece) if piece else None
     if piece is None or row is None or piece.state not in (PieceState.APPROVED, PieceState.PUBLISHING):
         return None
+    row = await _revived(runtime, records, row, "dead_letter")
     publisher = runtime.publisher(piece.platform)
     ledger = runtime.ledger(brand)
     parcel = await open_parcel(runtime, records, piece, row)
@@ -150,9 +159,13 @@ async def publish_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
         return await paused(records, fresh.platform)
 
     after = await ledger.publish(parcel, publisher, guard=guard, still_allowed=still_allowed)
-    await write_state(runtime, records, piece, row, after)
     if after.status in (Status.NOT_SENT, Status.PREPARING):
-        return runtime.clock.now() + timedelta(minutes=1)
+        # On the row too, so that reconcile does not pull it forward and use up an attempt a minute.
+        now = runtime.clock.now()
+        again_at = BurstLimit().next_window(now) if after.code == "burst" else now + timedelta(minutes=1)
+        await write_state(runtime, records, piece, row, after, again_at=again_at)
+        return again_at
+    await write_state(runtime, records, piece, row, after)
     if (
         after.status in (Status.PUBLISHING, Status.UNKNOWN)
         and after.permit is not None
@@ -160,6 +173,40 @@ async def publish_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
     ):
         await runtime.queue.enqueue(reconcile_task(row, run_at=after.permit.deadline + timedelta(seconds=1)))
     return None
+
+
+async def note_attempt(
+    runtime: Runtime, task: Task, guard: LeaseGuard, *, attempts: int, again_at: datetime | None, dead_letter: str
+) -> None:
+    """Write a failed run of a publication's task on its rows; the state stays what the ledger says.
+
+    `guard` holds the piece's lease. A dead letter is named in the piece's reason too.
+    """
+    records = runtime.records.for_brand(task.brand, lease=guard)
+    piece = await records.find(Piece, id=str(task.payload.get("piece_id", "")))
+    row = await find_schedule(records, piece) if piece else None
+    if piece is None or row is None or piece.state in TERMINAL_PIECE:
+        return
+    data = {**row.result_data, "attempts": str(attempts)}
+    if again_at is not None:
+        data["again_at"] = again_at.isoformat()
+    if not dead_letter:
+        await records.put(row.model_copy(update={"result_data": data, "updated_at": runtime.clock.now()}))
+        return
+    data[DEAD_LETTER[task.kind]] = f"{dead_letter}; mend it, then `queue requeue {task.id}`"
+    await move(
+        records, runtime.clock, piece, piece.state, schedule={"result_data": data}, reason=data[DEAD_LETTER[task.kind]]
+    )
+
+
+async def _revived(runtime: Runtime, records: Records, row: ScheduledPublication, kind: str) -> ScheduledPublication:
+    """The row without the dead letter of a task that a human requeued: it runs, so it is not dead."""
+    if kind not in row.result_data:
+        return row
+    data = {key: value for key, value in row.result_data.items() if key not in (kind, "attempts", "again_at")}
+    row = row.model_copy(update={"result_data": data, "updated_at": runtime.clock.now()})
+    await records.put(row)
+    return row
 
 
 async def _late(
@@ -191,20 +238,34 @@ async def _late(
 
 
 async def write_state(
-    runtime: Runtime, records: Records, piece: Piece, row: ScheduledPublication, publication: Publication
+    runtime: Runtime,
+    records: Records,
+    piece: Piece,
+    row: ScheduledPublication,
+    publication: Publication,
+    *,
+    again_at: datetime | None = None,
 ) -> Piece:
-    """Write what the ledger says into the piece and its schedule row."""
+    """Write what the ledger says into the piece and its schedule row; `again_at` is when another attempt may be made."""
     state = STATE_OF[publication.status]
+    unfinished = state in (PieceState.APPROVED, PieceState.PUBLISHING, PieceState.UNKNOWN)
+    # What became of its tasks stays on the row until the publication has ended.
+    kept = {key: row.result_data[key] for key in _OF_TASKS if unfinished and key in row.result_data}
     data = {
+        **kept,
+        **({"again_at": again_at.isoformat()} if again_at else {}),
         "phase": str(publication.status),
         "attempt": str(publication.attempt),
         "pub_key": publication.pub_key,
         **({"external_id": publication.external_id, "url": publication.url} if publication.external_id else {}),
-        **({"error": publication.reason, "code": publication.code} if publication.reason else {}),
+        **({"error": publication.reason} if publication.reason else {}),
+        **({"code": publication.code} if publication.code else {}),
     }
-    changes: dict[str, Any] = {"reason": publication.reason}
+    changes: dict[str, Any] = {"reason": publication.reason or next((kept[key] for key in _DEAD if key in kept), "")}
     if state is PieceState.PUBLISHED:
         changes = {"reason": "", "published_at": piece.published_at or runtime.clock.now()}
+    elif publication.status is Status.REJECTED:
+        changes = {"reason": f"{publication.code}: {publication.reason}".strip(": ")}
     elif publication.status is Status.NEEDS_HUMAN:
         changes = {"reason": f"it may be out: look at the account, then `publish resolve {publication.pub_key[:12]}`"}
     elif state is PieceState.UNKNOWN:
@@ -228,13 +289,17 @@ async def reconcile_publication(runtime: Runtime, brand: str, piece_id: str, gua
     row = await find_schedule(records, piece) if piece else None
     if piece is None or row is None or not piece.sealed_hash:
         return None
+    row = await _revived(runtime, records, row, "readback_dead_letter")
     publisher = runtime.publisher(piece.platform)
     ledger = runtime.ledger(brand)
     parcel = await open_parcel(runtime, records, piece, row)
     publication = await ledger.read(parcel.pub_key, publisher.parts(parcel.post))
     if publication.unresolved:
-        publication = await ledger.resolve_by_readback(parcel, publisher)
-    if piece.state in (PieceState.APPROVED, PieceState.PUBLISHING, PieceState.UNKNOWN):
+        # A platform that cannot be read just now is asked again: once its time is over the ledger names a human.
+        with suppress(Unavailable):
+            publication = await ledger.resolve_by_readback(parcel, publisher)
+    behind = row.state is not piece.state and STATE_OF[publication.status] is piece.state
+    if piece.state in (PieceState.APPROVED, PieceState.PUBLISHING, PieceState.UNKNOWN) or behind:
         await write_state(runtime, records, piece, row, publication)
     if publication.status is Status.UNKNOWN:
         return runtime.clock.now() + timedelta(seconds=30)

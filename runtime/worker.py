@@ -15,8 +15,8 @@ from typing import Any
 
 import structlog
 
-from config.errors import Busy, Conflict, CopydeskError, Damaged, DiskFull, LeaseLost, Unavailable
-from config.vocabulary import TASK_KINDS, TERMINAL_PIECE, TERMINAL_SESSION, PieceState, SessionStatus
+from config.errors import Backpressure, Busy, CopydeskError, DiskFull, LeaseLost, Unavailable
+from config.vocabulary import TASK_KINDS, TERMINAL_SESSION, UNSETTLED, PieceState, SessionStatus
 from graphs.context import advance_session_task
 from graphs.pieces import move
 from memory.queue.protocol import GENERATION_QUEUE, PUBLICATION_QUEUE, UPKEEP_QUEUE, Lease, Task
@@ -26,7 +26,7 @@ from runtime.advance import Done, Later, Outcome, advance_piece, advance_session
 from runtime.compose import Runtime
 from runtime.guard import Heartbeat, TaskGuard
 from runtime.hold import hold_piece
-from runtime.publish_due import publish_piece, reconcile_publication
+from runtime.publish_due import note_attempt, publish_piece, reconcile_publication
 from runtime.reconcile import reconcile, sweep, upkeep_task
 
 log = structlog.get_logger(__name__)
@@ -34,10 +34,17 @@ QUEUES = (PUBLICATION_QUEUE, GENERATION_QUEUE, UPKEEP_QUEUE)
 SOLO_DEATHS = 3
 """Workers that died running this task and nothing else, after which it is dead-lettered."""
 UNKNOWN_KIND_WAIT = timedelta(seconds=60)
+UNRECORDED_WAIT = timedelta(seconds=5)
+UPKEEP = ("reconcile", "sweep")
+"""Kinds that are never given up: without them nothing that was lost comes back."""
+UPKEEP_REST = timedelta(minutes=5)
+_AT_LEAST = timedelta(seconds=0.2)
 _LOOK_FOR_DEAD = timedelta(seconds=2)
+_LOOK_FOR_SUSPECTS = timedelta(seconds=5)
 POLL_BUSY = 0.05
 POLL_IDLE = 0.5
 _DISK_FULL_EXIT_AFTER = timedelta(seconds=60)
+_DISK_FULL_PROBE = timedelta(seconds=2)
 
 
 def backoff(attempt: int) -> timedelta:
@@ -66,7 +73,13 @@ class Worker:
         self._draining = asyncio.Event()
         self._wake = asyncio.Event()
         self._alone: Lease | None = None
-        self._disk_full_since: float | None = None
+        self._suspects_wait = False  # until nothing else runs here
+        self._looked_for_suspects = runtime.clock.boottime()
+        self._looked_for_dead = runtime.clock.boottime()
+        self._disk_full: DiskFull | None = None
+        self._disk_full_since = 0.0
+        self._probe_at = 0.0
+        self._hurry = False
         self.finished = 0
         """Tasks that came to an end here, for better or worse."""
 
@@ -93,16 +106,14 @@ class Worker:
                     upkeep_task("sweep", self.runtime, after=timedelta(minutes=5)),
                 )
             try:
-                looked = self.runtime.clock.boottime()
                 while not self._draining.is_set():
-                    if self.runtime.clock.boottime() - looked > _LOOK_FOR_DEAD.total_seconds():
-                        looked = self.runtime.clock.boottime()
-                        with suppress(Unavailable):
-                            await self.runtime.queue.reclaim_dead()
                     started = await self._claim(heartbeat)
                     if until is not None and not self._running and await until():
                         break
                     await self._pause(POLL_BUSY if started or self._running else POLL_IDLE)
+            except asyncio.CancelledError:
+                self._hurry = True
+                raise
             finally:
                 await self._finish_up()
 
@@ -112,38 +123,65 @@ class Worker:
             await asyncio.wait_for(self._wake.wait(), seconds)
 
     async def _claim(self, heartbeat: Heartbeat) -> int:
+        """Start what is due and fits; how many were started. Raises DiskFull after a minute of it."""
+        now = self.runtime.clock.boottime()
         free = self.concurrency - len(self._running)
-        if free <= 0 or self._alone is not None:
+        if self._disk_full is not None:
+            if now - self._disk_full_since > _DISK_FULL_EXIT_AFTER.total_seconds():
+                raise self._disk_full
+            if self._running or now < self._probe_at:
+                return 0
+            free = 1  # one task shows whether there is space again
+        if self._alone is not None:
             return 0
         only = list(self._only()) if self._only is not None else None
-        if only == []:
-            return 0
-        queue, ttl = self.runtime.queue, self.runtime.settings.lease
         try:
-            if not self._running:
-                # A task that was there when workers died runs alone, so that only its own deaths count against it.
-                solo = await queue.claim(self.queues, owner=self.runtime.owner, ttl=ttl, limit=1, solo=True, only=only)
-                if solo:
-                    self._alone = solo[0]
-                    self._start(solo[0], heartbeat)
-                    return 1
-            leases = await queue.claim(self.queues, owner=self.runtime.owner, ttl=ttl, limit=free, only=only)
-            self._disk_full_since = None
+            if now - self._looked_for_dead > _LOOK_FOR_DEAD.total_seconds():
+                self._looked_for_dead = now
+                await self.runtime.queue.reclaim_dead()
+            if free <= 0 or only == []:
+                return 0
+            leases = await self._take(free, only)
         except Unavailable as error:
             log.warning("queue.unavailable", error=str(error))
             await asyncio.sleep(1)
             return 0
-        except DiskFull:
-            now = self.runtime.clock.boottime()
-            self._disk_full_since = self._disk_full_since or now
-            if now - self._disk_full_since > _DISK_FULL_EXIT_AFTER.total_seconds():
-                raise
-            log.error("disk.full", waiting_s=int(now - self._disk_full_since))
-            await asyncio.sleep(2)
+        except DiskFull as error:
+            self._note_disk_full(error)
             return 0
+        if not leases:
+            self._disk_full = None
         for lease in leases:
             self._start(lease, heartbeat)
         return len(leases)
+
+    async def _take(self, free: int, only: list[str] | None) -> list[Lease]:
+        """Claim a suspect alone where one waits, else up to `free` others."""
+        queue, owner, ttl = self.runtime.queue, self.runtime.owner, self.runtime.settings.lease
+        now = self.runtime.clock.boottime()
+        if not self._running:
+            # A task that was there when workers died runs alone, so that only its own deaths count against it.
+            solo = await queue.claim(self.queues, owner=owner, ttl=ttl, limit=1, solo=True, only=only)
+            self._suspects_wait = False
+            if solo:
+                self._alone = solo[0]
+                return solo
+        elif not self._suspects_wait and now - self._looked_for_suspects > _LOOK_FOR_SUSPECTS.total_seconds():
+            # A worker that always has something else to do would never get to them.
+            self._looked_for_suspects = now
+            for lease in await queue.claim(self.queues, owner=owner, ttl=ttl, limit=1, solo=True, only=only):
+                self._suspects_wait = True
+                await queue.release(lease)
+        if self._suspects_wait:
+            return []
+        return await queue.claim(self.queues, owner=owner, ttl=ttl, limit=free, only=only)
+
+    def _note_disk_full(self, error: DiskFull) -> None:
+        now = self.runtime.clock.boottime()
+        if self._disk_full is None:
+            self._disk_full, self._disk_full_since = error, now
+        self._probe_at = now + _DISK_FULL_PROBE.total_seconds()
+        log.error("disk.full", waiting_s=int(now - self._disk_full_since), error=str(error))
 
     def _start(self, lease: Lease, heartbeat: Heartbeat) -> None:
         settings = self.runtime.settings
@@ -169,22 +207,43 @@ class Worker:
         with structlog.contextvars.bound_contextvars(task_id=task.id, brand=task.brand):
             try:
                 await self._one(lease, guard, heartbeat)
+                self._disk_full = None
             except asyncio.CancelledError:
                 if guard.lost:
-                    log.warning("lease.lost", kind=task.kind)
+                    await self._lost(lease, guard, "")
                     return
                 # Drained: hand it back now instead of letting the lease run out.
                 with suppress(CopydeskError):
                     await asyncio.shield(self.runtime.queue.release(lease))
                 raise
             except LeaseLost as error:
-                log.warning("lease.lost", kind=task.kind, error=str(error))
-            except (Unavailable, DiskFull, Damaged) as error:
-                # The queue or the rows cannot be written now: the lease runs out and the task comes back by itself.
-                log.error("task.unrecorded", kind=task.kind, error=str(error))
+                await self._lost(lease, guard, str(error))
+            except Exception as error:  # not even its failure could be written down; that must not end the worker
+                if isinstance(error, DiskFull):
+                    self._note_disk_full(error)
+                log.error("task.unrecorded", kind=task.kind, error=f"{type(error).__name__}: {error}")
+                with suppress(CopydeskError):  # else the lease runs out, and the task comes back by itself
+                    await self.runtime.queue.release(lease, run_at=self.runtime.clock.now() + UNRECORDED_WAIT)
+
+    async def _lost(self, lease: Lease, guard: TaskGuard, why: str) -> None:
+        """What a task leaves behind that is not ours any more; one that ran too long has failed, and says so."""
+        log.warning("lease.lost", kind=lease.task.kind, error=why)
+        if not guard.overdue():
+            return
+        settings = self.runtime.settings
+        last = TaskGuard(lease, self.runtime.queue, self.runtime.clock, settings.lease)
+        error = TimeoutError(f"it ran for longer than {settings.task_timeout.total_seconds():g} s and was stopped")
+        with suppress(CopydeskError):  # somebody else has it by now, or will: it counts as a death there
+            await last.extend()
+            await self._failed(lease, last, error)
 
     async def _one(self, lease: Lease, guard: TaskGuard, heartbeat: Heartbeat) -> None:
         queue, task, clock = self.runtime.queue, lease.task, self.runtime.clock
+        if task.solo_deaths >= SOLO_DEATHS and task.kind in UPKEEP:
+            log.error("upkeep.resting", kind=task.kind, deaths=task.deaths)
+            await queue.progressed(lease)
+            await queue.release(lease, run_at=clock.now() + UPKEEP_REST)
+            return
         if task.solo_deaths >= SOLO_DEATHS:
             await self._give_up(lease, guard, f"{task.solo_deaths} workers died while running it alone")
             return
@@ -195,18 +254,23 @@ class Worker:
             return
         try:
             outcome = await self._handle(task, guard, heartbeat)
-        except (LeaseLost, DiskFull, Damaged):
+        except (LeaseLost, DiskFull):
             raise
-        except Busy as error:
+        except (Busy, Backpressure) as error:
+            # Nobody's failure: somebody else holds it, or the workers have to make room first.
             log.info("task.deferred", kind=task.kind, error=str(error))
-            await queue.release(lease, run_at=clock.now() + timedelta(seconds=1))
+            wait = timedelta(seconds=1 if isinstance(error, Busy) else 1 + 2 * random())
+            await queue.release(lease, run_at=clock.now() + wait)
             return
         except (
             Exception
         ) as error:  # the one place where anything that a step may raise is turned into a retry or a dead letter
             await self._failed(lease, guard, error)
             return
+        heartbeat.drop(guard)  # it must not take the end of the lease for a loss
         if isinstance(outcome, Later):
+            if task.deaths:  # it came to an orderly end: it is not what killed those workers
+                await queue.progressed(lease)
             await queue.release(lease, run_at=clock.now() + outcome.after)
         else:
             await queue.complete(lease)
@@ -223,7 +287,7 @@ class Worker:
             async with hold_piece(runtime, task.brand, piece_id, heartbeat=heartbeat) as held:
                 held.on_lost(lambda: guard.lose("the piece's own lease was lost"))
                 again = await act(runtime, task.brand, piece_id, held)
-            return Done() if again is None else Later(_until(again, runtime.clock.now()), "not yet")
+            return Done() if again is None else Later(max(_AT_LEAST, again - runtime.clock.now()), "not yet")
         if task.kind == "reconcile":
             found = await reconcile(runtime)
             log.info("queues.reconciled", derived=found)
@@ -243,7 +307,7 @@ class Worker:
             error=reason,
             exc_info=not isinstance(error, CopydeskError),
         )
-        if task.kind in ("reconcile", "sweep"):
+        if task.kind in UPKEEP:
             await queue.release(lease, run_at=now + timedelta(seconds=10))
             return
         if task.attempts + 1 >= self.runtime.settings.max_attempts:
@@ -252,25 +316,42 @@ class Worker:
         wait = backoff(task.attempts + 1)
         if isinstance(error, Unavailable) and error.retry_after:
             wait = max(wait, min(error.retry_after, timedelta(seconds=300)))
-        await self._write_attempt(task, guard, attempts=task.attempts + 1, retry_at=now + wait)
+        await self._note_attempt(task, guard, retry_at=now + wait)
         await queue.retry_at(lease, now + wait, reason=reason)
 
-    async def _write_attempt(
-        self, task: Task, guard: TaskGuard, *, attempts: int, retry_at: datetime | None, dead_letter: str = ""
+    async def _note_attempt(
+        self, task: Task, guard: TaskGuard, *, retry_at: datetime | None, dead_letter: str = ""
     ) -> None:
-        """Write attempts and dead letters on the row first; the queue holds a copy."""
+        """Write attempts and dead letters on the row first; the queue holds a copy.
+
+        A row that cannot be written, because it is absent, damaged or of no brand, is no reason to keep the task.
+        """
+        try:
+            if task.kind in ("publish", "reconcile_publication"):
+                piece_id, failed = _text(task.payload, "piece_id"), task.attempts + 1
+                async with hold_piece(self.runtime, task.brand, piece_id, wait=timedelta(seconds=5)) as held:
+                    await note_attempt(
+                        self.runtime, task, held, attempts=failed, again_at=retry_at, dead_letter=dead_letter
+                    )
+            else:
+                await self._write_attempt(task, guard, retry_at, dead_letter)
+        except (LeaseLost, Unavailable, DiskFull):
+            raise
+        except (CopydeskError, ValueError) as error:
+            log.error("row.unwritten", kind=task.kind, error=f"{type(error).__name__}: {error}")
+
+    async def _write_attempt(self, task: Task, guard: TaskGuard, retry_at: datetime | None, dead_letter: str) -> None:
         records = self.runtime.records.for_brand(task.brand, lease=guard)
         update: dict[str, Any] = {
-            "attempts": attempts,
+            "attempts": task.attempts + 1,
             "deaths": task.deaths,
             "retry_at": retry_at,
             "dead_letter": dead_letter,
         }
-        if task.kind in ("publish", "reconcile_publication"):
-            await self._note_unsent(task, dead_letter)
-        elif task.kind == "advance_piece":
+        if task.kind == "advance_piece":
             piece = await records.find(Piece, id=_text(task.payload, "piece_id"))
-            if piece is None or piece.state in TERMINAL_PIECE:
+            # A settled piece stays what it is, even where looking after it failed: its ledger says what became of it.
+            if piece is None or (piece.state not in UNSETTLED and piece.state is not PieceState.WAITING):
                 return
             if dead_letter:
                 await move(records, self.runtime.clock, piece, PieceState.FAILED, **{**update, "reason": dead_letter})
@@ -286,24 +367,9 @@ class Worker:
                 update.update(status=SessionStatus.FAILED, reason=dead_letter, finished_at=now, updated_at=now)
             await records.put(session.model_copy(update=update))
 
-    async def _note_unsent(self, task: Task, dead_letter: str) -> None:
-        """A publication that was given up stays what the ledger says; the piece's row names why nothing more happens."""
-        if not dead_letter:
-            return
-        piece_id = _text(task.payload, "piece_id")
-        async with hold_piece(self.runtime, task.brand, piece_id, wait=timedelta(seconds=5)) as held:
-            records = self.runtime.records.for_brand(task.brand, lease=held)
-            piece = await records.find(Piece, id=piece_id)
-            if piece is not None and piece.state not in TERMINAL_PIECE:
-                reason = f"{dead_letter}; mend it, then `queue requeue {task.id}`"
-                await move(records, self.runtime.clock, piece, piece.state, reason=reason)
-
     async def _give_up(self, lease: Lease, guard: TaskGuard, reason: str) -> None:
-        task = lease.task
-        log.error("task.dead_lettered", kind=task.kind, reason=reason)
-        # Only where the piece can still fail: a piece that is out, or whose sending is open, stays what the ledger says.
-        with suppress(Conflict):
-            await self._write_attempt(task, guard, attempts=task.attempts + 1, retry_at=None, dead_letter=reason)
+        log.error("task.dead_lettered", kind=lease.task.kind, reason=reason)
+        await self._note_attempt(lease.task, guard, retry_at=None, dead_letter=reason)
         guard.ensure_held()
         await self.runtime.queue.bury(lease, reason=reason)
 
@@ -311,11 +377,14 @@ class Worker:
         if not self._running:
             return
         grace = self.runtime.settings.drain.total_seconds() if self._draining.is_set() else 5.0
-        _, left = await asyncio.wait(list(self._running), timeout=grace)
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=5.0)
+        try:
+            if not self._hurry:
+                await asyncio.wait(list(self._running), timeout=grace)
+        finally:  # stopped at once while it waited: what runs is handed back all the same
+            for task in self._running:
+                task.cancel()
+            if self._running:
+                await asyncio.wait(list(self._running), timeout=5.0)
 
 
 def _cancel_from_anywhere(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
@@ -328,7 +397,3 @@ def _text(payload: Any, key: str) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"task payload has no {key}")
     return value
-
-
-def _until(instant: datetime, now: datetime) -> timedelta:
-    return max(timedelta(seconds=0.2), instant - now)
