@@ -128,7 +128,7 @@ async def edit(
 ) -> Revision:
     """Replace the outgoing bytes of a settled, unsent piece; its next run starts at the checks.
 
-    Raises Conflict when the piece is not settled or somebody decided first, AlreadyPublished when it is out or going out.
+    Raises Conflict when the piece is not settled, somebody decided first or this very text was turned down before, AlreadyPublished when it is out or going out.
     """
     records = runtime.records.for_brand(brand)
     piece = await records.get(Piece, id=piece_id)
@@ -150,6 +150,12 @@ async def edit(
             )
         if post.content_hash == old.content_hash:
             raise Conflict(f"piece {piece_id}: the text is unchanged")
+        # Decisions are about bytes, for good: what was turned down or replaced would be so again at once, without a question.
+        before = await records.find_once("decision", f"{piece.id}|{post.content_hash}", Review)
+        if before is not None and before.row.decision is not Decision.APPROVED:
+            raise Conflict(
+                f"piece {piece_id}: {before.row.reviewer} has {before.row.decision} exactly this text before: change it further"
+            )
         schedule = await find_schedule(records, piece)
         if piece.state is PieceState.APPROVED and schedule is not None:
             # The next permit is ours before anything changes: a sender that is under way wins, and the edit is refused.
