@@ -5,6 +5,7 @@ The bugs are those that queues have had in the wild; each variant breaks one pro
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -53,6 +54,7 @@ class NonAtomicClaim(SqliteTaskQueue):
             return self._best(connection, list(dict.fromkeys(queues)), now=now, limit=wanted, solo=solo, only=None)
 
         best = await self._file.write(read) if only is None else []
+        await asyncio.sleep(0)  # another caller reads before this one writes, every time
 
         def lease(connection: sqlite3.Connection) -> list[Lease]:
             expires_at = self._now() + ttl // timedelta(milliseconds=1)
