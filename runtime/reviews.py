@@ -128,7 +128,8 @@ async def edit(
 ) -> Revision:
     """Replace the outgoing bytes of a settled, unsent piece; its next run starts at the checks.
 
-    Raises Conflict when the piece is not settled, somebody decided first or this very text was turned down before, AlreadyPublished when it is out or going out.
+    Raises Conflict when the piece is not settled, somebody decided first or this very text was turned down before,
+    AlreadyPublished when it is out or going out.
     """
     records = runtime.records.for_brand(brand)
     piece = await records.get(Piece, id=piece_id)
