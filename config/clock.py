@@ -9,18 +9,21 @@ from typing import Protocol
 
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 """The instant that means "no expiry"; never null, so that `expires_at > now` is one filter on every engine."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_millis(instant: datetime) -> int:
     """Milliseconds since 1970-01-01 UTC of an aware datetime. Raises ValueError for a naive one."""
     if instant.tzinfo is None:
         raise ValueError(f"naive datetime {instant!r}: give it a time zone")
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    since = instant - _EPOCH
+    # By hand: dividing a timedelta costs three times as much, and every row and task passes here.
+    return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
 
 
 def from_millis(millis: int) -> datetime:
     """The aware UTC datetime of `millis` milliseconds since 1970-01-01."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=millis)
+    return _EPOCH + timedelta(milliseconds=millis)
 
 
 def as_utc_millis(instant: datetime) -> datetime:
@@ -48,7 +51,8 @@ class SystemClock:
     """The machine's clocks."""
 
     def now(self) -> datetime:
-        return as_utc_millis(datetime.now(UTC))
+        now = datetime.now(UTC)
+        return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
     def boottime(self) -> float:
         # CLOCK_BOOTTIME counts suspension, which CLOCK_MONOTONIC does not: a laptop that slept must not think its permit is fresh.

@@ -1,8 +1,9 @@
 """A thread with one SQLite connection, and the short cut past it.
 
 An operation that finds the file idle runs at once on the caller's thread: a hop to another thread costs several times what a
-commit without fsync does. Whatever finds it busy (another operation, another process, a commit that waits for the disk) is
-handed to the thread, where operations that wait together become one transaction and one commit.
+commit without fsync does. Where several tasks of the loop ask in the same turn of it, they share one transaction at the turn's
+end. Whatever finds the file busy (another thread, another process, a commit that waits for the disk) is handed to the thread,
+where operations that wait together become one transaction and one commit.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from memory.sqlite_errors import translate_error
 
 Operation = Callable[[sqlite3.Connection], Any]
 Answer = tuple[Any, BaseException | None]
+Asked = tuple[Operation, asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
 BUSY_MS = 10_000
 """How long an operation waits in the thread for another process's lock."""
@@ -44,25 +46,60 @@ class Lane(threading.Thread):
         self.path = path
         self.writes = writes
         self.connection = connection
-        self.inbox: queue.SimpleQueue[tuple[Operation, asyncio.AbstractEventLoop, asyncio.Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        self.inbox: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self.home: asyncio.AbstractEventLoop | None = None
+        """The loop whose tasks may share a transaction without the thread; touched by that loop's thread alone."""
+        self._together: list[Asked] = []
+        self._first: asyncio.Task[Any] | None = None
+        self._in_turn = False
+        self._crowded = False
         self._turn = threading.Lock()
         self._inode = path.stat().st_ino
         self._checked = time.monotonic()
 
-    def at_once(self, operation: Operation) -> Answer | None:
-        """The answer of `operation`, run here and now; None if the file is busy and the thread must wait for it."""
+    def at_once(self, operations: list[Operation]) -> list[Answer] | None:
+        """The answers of `operations`, run here and now; None if the file is busy and the thread must wait for it."""
         if not self.inbox.empty() or not self._turn.acquire(blocking=False):
             return None
         try:
-            return self._run([operation], wait=False)[0]
+            return self._run(operations, wait=False)
         except sqlite3.OperationalError as error:
             if _is_busy(error):
                 return None
             raise
         finally:
             self._turn.release()
+
+    def together(self, operation: Operation) -> asyncio.Future[Any] | None:
+        """The future of `operation` if other tasks of this turn of the loop use the file too; None if it may run at once.
+
+        For the home loop alone. A task that has the file to itself pays no future and no turn of the loop.
+        """
+        loop = self.home
+        assert loop is not None
+        task = asyncio.current_task(loop)
+        if not self._in_turn:
+            self._in_turn = True
+            self._first = task
+            loop.call_soon(self._end_turn)
+        if self._first is task and not self._crowded and not self._together:
+            return None
+        future: asyncio.Future[Any] = loop.create_future()
+        self._together.append((operation, loop, future))
+        return future
+
+    def _end_turn(self) -> None:
+        asked, self._together = self._together, []
+        self._in_turn, self._first = False, None
+        self._crowded = len(asked) > 1
+        for start in range(0, len(asked), _BATCH):
+            work = asked[start : start + _BATCH]
+            answers = self.at_once([operation for operation, _, _ in work])
+            if answers is None:
+                for item in work:
+                    self.inbox.put(item)
+            else:
+                _settle([(future, *answer) for (_, _, future), answer in zip(work, answers, strict=True)])
 
     def run(self) -> None:
         while True:
@@ -80,7 +117,7 @@ class Lane(threading.Thread):
                     self.connection.close()
                 return
 
-    def _deliver(self, work: list[Any], answers: list[Answer]) -> None:
+    def _deliver(self, work: list[Asked], answers: list[Answer]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[Any]] = {}
         for (_, loop, future), (value, error) in zip(work, answers, strict=True):
             by_loop.setdefault(loop, []).append((future, value, error))
@@ -147,7 +184,10 @@ class Lane(threading.Thread):
 
     def _begin(self, wait: bool) -> None:
         # IMMEDIATE: a deferred transaction that reads and then writes fails at once when another process wrote in between.
-        self._patiently(lambda: self.connection.execute("BEGIN IMMEDIATE"), wait)
+        if wait:
+            self._patiently(lambda: self.connection.execute("BEGIN IMMEDIATE"), wait)
+        else:
+            self.connection.execute("BEGIN IMMEDIATE")
 
     def _patiently(self, action: Callable[[], Any], wait: bool) -> Any:
         deadline = time.monotonic() + BUSY_MS / 1000
