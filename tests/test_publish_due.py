@@ -443,7 +443,7 @@ async def test_two_workers_on_one_publication_send_it_once(desk: Desk) -> None:
             await publish_piece(desk.runtime, BRAND, piece.id, held)
 
     results = await asyncio.gather(one(), one(), return_exceptions=True)
-    assert sorted(type(result) for result in results if result is not None) in ([], [Busy])
+    assert {type(result) for result in results if result is not None} <= {Busy}
     assert len(desk.platform.live) == 1
 
 
