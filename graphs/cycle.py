@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from langgraph.errors import NodeError
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
-from langgraph.types import Send, interrupt
+from langgraph.types import Command, Send, interrupt
 
 from agents import coordination, research
 from agents.agent import DayPlan
@@ -172,7 +172,9 @@ async def research_day(state: ResearchDay, runtime: Runtime[GraphContext]) -> Cy
     return {"briefs": {str(day.day): key}}
 
 
-async def research_failed(state: ResearchDay, runtime: Runtime[GraphContext], error: NodeError) -> CycleState:
+async def research_failed(
+    state: ResearchDay, runtime: Runtime[GraphContext], error: NodeError
+) -> Command[Literal["regroup"]]:
     """One day's failure cancels no other day's paid work."""
     if isinstance(error.error, PASS_THROUGH):
         raise error.error
@@ -187,7 +189,8 @@ async def research_failed(state: ResearchDay, runtime: Runtime[GraphContext], er
         status="failed",
         results=reason,
     )
-    return {"failures": {str(state["day"]): reason}}
+    # Said where to go: the edges of a step that broke are not followed, and without another branch the graph would end here.
+    return Command(update={"failures": {str(state["day"]): reason}}, goto="regroup")
 
 
 async def regroup(state: CycleState, runtime: Runtime[GraphContext]) -> CycleState:
@@ -303,7 +306,9 @@ async def report(state: CycleState, runtime: Runtime[GraphContext]) -> CycleStat
         "outcome": {
             "pieces": state["pieces"],
             "skipped": state.get("skipped", {}),
-            "failures": state.get("failures", {}),
+            "failures": {
+                day: why for day, why in state.get("failures", {}).items() if day not in state.get("briefs", {})
+            },
         }
     }
 

@@ -7,12 +7,12 @@ published from here.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from langgraph.errors import NodeError
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
-from langgraph.types import Send, interrupt
+from langgraph.types import Command, Send, interrupt
 
 from agents import compliance, creation
 from agents.agent import Brief, Draft
@@ -139,7 +139,7 @@ async def check(state: CheckOne, runtime: Runtime[GraphContext]) -> PieceGraphSt
     return {"results": {f"{revision.content_hash}|{kind}": str(row.check_result)}}
 
 
-async def check_failed(state: CheckOne, runtime: Runtime[GraphContext], error: NodeError) -> PieceGraphState:
+async def check_failed(state: CheckOne, runtime: Runtime[GraphContext], error: NodeError) -> Command[Literal["decide"]]:
     """A check that broke is a question to a human, never a pass."""
     if isinstance(error.error, PASS_THROUGH):
         raise error.error
@@ -159,7 +159,8 @@ async def check_failed(state: CheckOne, runtime: Runtime[GraphContext], error: N
         update={"id": check_id(piece.id, state["run"], revision.content_hash, kind), "run": state["run"]}
     )
     await context.records.put(row)
-    return {"results": {f"{revision.content_hash}|{kind}": str(row.check_result)}}
+    # Said where to go: the edges of a step that broke are not followed, and when every check breaks nothing else leads on.
+    return Command(update={"results": {f"{revision.content_hash}|{kind}": str(row.check_result)}}, goto="decide")
 
 
 def _rule_row(

@@ -280,10 +280,19 @@ async def advance_session(runtime: Runtime, brand: str, session_id: str, guard: 
         status, reason = SessionStatus.WAITING, f"{waiting} pieces wait for a human: `review list`"
     else:
         status, reason = SessionStatus.DONE, ""
+    if status is not SessionStatus.RUNNING:
+        reason = "; ".join(filter(None, (reason, await _given_up(records, session))))
     await _close(runtime, records, session, status, reason)
     if status is SessionStatus.DONE:
         await runtime.checkpoints.prune(brand, session_id)
     return Done()
+
+
+async def _given_up(records: Records, session: Session) -> str:
+    """How many pieces failed and why the first of them did; '' when none did."""
+    rows = await records.find_many(Piece, [{"id": id} for id in session.outcome["pieces"]])
+    failed = [row for row in rows if row.state is PieceState.FAILED]
+    return f"{len(failed)} pieces failed: {failed[0].reason}" if failed else ""
 
 
 async def _close(runtime: Runtime, records: Records, session: Session, status: SessionStatus, reason: str) -> None:

@@ -70,8 +70,6 @@ async def start_cycle(
             f"week {cycle_key} is planned already by session {plans[-1].id} with theme {plans[-1].theme!r}: "
             "run it with the same inputs, or plan it anew with --replan"
         )
-    if plans:
-        await _withdraw(runtime, records, plans[-1], by)
     slots = week_slots(profile, cycle_key, platforms=platforms, types=types)
     left = [slot for slot in slots if slot.at > runtime.clock.now()]
     if slots and slots[-1].at > runtime.clock.now() + FURTHEST:
@@ -82,6 +80,8 @@ async def start_cycle(
         )
     if not left:
         raise BadInput(f"--week {cycle_key}: all of its {len(slots)} slots have passed: choose a later week")
+    if plans:  # only when there is something to put in its place
+        await _withdraw(runtime, records, plans[-1], by)
     request = {
         "theme": chosen.model_dump(mode="json"),
         "slots": [slot.model_dump(mode="json") for slot in left],

@@ -158,6 +158,26 @@ async def test_a_check_that_breaks_asks_a_human_and_never_passes(
         assert "the linter is away" in found["medical_claim"].recommendations
 
 
+async def test_when_every_check_breaks_a_human_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No branch is left that leads on by itself."""
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise Unavailable("away")
+
+    for target, name in (
+        (piece_graph.compliance, "check"),
+        (piece_graph, "check_limits"),
+        (piece_graph, "near_duplicates"),
+    ):
+        monkeypatch.setattr(target, name, broken)
+    async with open_newsroom(
+        tmp_path, grid=ONE, script=writer(CALM), approval='"flagged"', rules_only_ok="true"
+    ) as room:
+        piece = await only_piece(room)
+        assert piece.state is PieceState.WAITING
+        assert {row.check_result for row in (await checks(room, piece)).values()} == {CheckResult.MANUAL_REVIEW}
+
+
 async def test_a_check_that_was_never_recorded_is_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = piece_graph.to_checks
     monkeypatch.setattr(
