@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-_ABBREVIATION = re.compile(r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|vs|etc|e\.g|i\.e|a\.m|p\.m|approx|No|Fig|al|Inc|Ltd|[A-Z])\.$")
-_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9À-ÖØ-Þ])")
+from memory.sentences import sentences
+
+_ASIDE = re.compile(r"\s*(?:\||```|>|<)")
 _MARKUP = re.compile(r"!\[([^\]]*)\]\([^)]*\)|\[([^\]]*)\]\([^)]*\)|(\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w))")
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
@@ -34,23 +35,10 @@ def visible(text: str) -> str:
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of Markdown or plain text, word for word and in order, without headings, tables and list marks."""
-    found: list[str] = []
-    for block in re.split(
-        r"\n\s*\n|\n(?=\s*(?:[-*+•]|\d+[.)])\s)|\n(?=#)|(?<=#)\n", visible(text).replace("\r\n", "\n")
-    ):
-        lines = [line.strip() for line in block.split("\n")]
-        lines = [line for line in lines if line and not re.match(r"#{1,6}\s|\||```|---|>|<!--|<", line)]
-        joined = re.sub(r"^(?:[-*+•]|\d+[.)])\s+", "", " ".join(lines))
-        plain = _MARKUP.sub(lambda m: m.group(1) or m.group(2) or "", joined).strip()
-        parts: list[str] = []
-        for piece in _END.split(plain):
-            if parts and _ABBREVIATION.search(parts[-1]):
-                parts[-1] = f"{parts[-1]} {piece}"
-            else:
-                parts.append(piece)
-        found += [part for part in (" ".join(part.split()) for part in parts) if is_sentence(part)]
-    return found
+    """The whole sentences of Markdown or plain text, word for word and in order, without headings, tables, quotes and marks."""
+    lines = ["" if _ASIDE.match(line) else line for line in visible(text).splitlines()]
+    plain = _MARKUP.sub(lambda m: m.group(1) or m.group(2) or "", "\n".join(lines))
+    return [sentence for sentence in sentences(plain) if is_sentence(sentence)]
 
 
 def is_sentence(text: str) -> bool:

@@ -6,14 +6,23 @@ Each store that brands share has a property of its own here, made of the same ra
 from __future__ import annotations
 
 import tempfile
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from langgraph.checkpoint.base import empty_checkpoint
 
 from config.clock import ManualClock
 from config.errors import Conflict
+from memory.cache.protocol import open_cache
+from memory.checkpoints.protocol import open_checkpoints
+from memory.embedding.hashing import HashingEmbedder
+from memory.graph_store import MemoryStore
+from memory.lease import Unleased
+from memory.queue.owner import current_owner
+from memory.queue.protocol import Task, open_queue
 from memory.records import Records, open_records
 from memory.rows import BrandKnowledge, Control, LedgerStep, Piece, ScheduledPublication
 from memory.rows.row import Row
@@ -111,3 +120,126 @@ async def test_no_brand_sees_or_changes_a_row_of_another_in_records(steps: list[
 
 def keys_of(table: type[Row], brand: str) -> list[dict[str, Any]]:
     return [key_of(a_row(table, brand, name, "x")) for name in NAMES]
+
+
+# The other stores: each brand's own values after any interleaving are what it would have seen alone.
+
+small_steps = st.lists(
+    st.tuples(
+        st.sampled_from(BRANDS), st.sampled_from(NAMES), st.sampled_from(["write", "add", "delete"]), st.integers(0, 9)
+    ),
+    max_size=20,
+)
+
+
+@settings(max_examples=15, deadline=None, database=None)
+@given(steps=small_steps)
+async def test_no_brand_sees_or_changes_what_another_has_cached(steps: list[tuple[str, str, str, int]]) -> None:
+    values: dict[str, dict[str, int]] = {brand: {} for brand in BRANDS}
+    lists: dict[str, dict[str, list[int]]] = {brand: {} for brand in BRANDS}
+    held: dict[str, dict[str, int]] = {brand: {} for brand in BRANDS}
+    hour = timedelta(hours=1)
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_cache(f"sqlite:///{folder}/session.db", clock=ManualClock()) as store:
+            caches = {brand: store.for_brand(brand) for brand in BRANDS}
+            for cache in caches.values():
+                await cache.rebuild_holds("budget:s", {}, ttl=hour)
+            for brand, name, what, number in steps:
+                if what == "write":
+                    await caches[brand].put(f"session:{name}", number, ttl=hour)
+                    values[brand][name] = number
+                    await caches[brand].set_hold("budget:s", name, float(number))
+                    held[brand][name] = number
+                elif what == "add":
+                    await caches[brand].append(f"coord:{name}", number, ttl=hour)
+                    lists[brand].setdefault(name, []).append(number)
+                else:
+                    await caches[brand].delete(f"session:{name}")
+                    values[brand].pop(name, None)
+            for brand, cache in caches.items():
+                assert {n: await cache.get(f"session:{n}") for n in NAMES} == {n: values[brand].get(n) for n in NAMES}
+                assert {n: list(await cache.items(f"coord:{n}")) for n in NAMES} == {
+                    n: lists[brand].get(n, []) for n in NAMES
+                }
+                assert await cache.held("budget:s") == pytest.approx(sum(held[brand].values()))
+
+
+@settings(max_examples=15, deadline=None, database=None)
+@given(steps=small_steps)
+async def test_no_brand_sees_or_changes_what_another_remembers(steps: list[tuple[str, str, str, int]]) -> None:
+    expected: dict[str, dict[str, str]] = {brand: {} for brand in BRANDS}
+    namespace = ("research", "semantic")
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_records(f"sqlite:///{folder}", clock=ManualClock()) as store:
+            stores = {
+                brand: MemoryStore(store.for_brand(brand), HashingEmbedder(), clock=ManualClock()) for brand in BRANDS
+            }
+            for brand, name, what, number in steps:
+                if what == "delete":
+                    await stores[brand].adelete(namespace, name)
+                    expected[brand].pop(name, None)
+                else:
+                    text = f"{brand} keeps {name} at {number}"
+                    await stores[brand].aput(namespace, name, {"content": text, "relevance": 0.5, "context": {}})
+                    expected[brand][name] = text
+            for brand, memories in stores.items():
+                got = {name: await memories.aget(namespace, name) for name in NAMES}
+                assert {n: item.value["content"] for n, item in got.items() if item} == expected[brand]
+                found = await memories.asearch(namespace, query="keeps at", limit=9)
+                assert {item.value["content"] for item in found} <= set(expected[brand].values())
+                recalled = await memories.recall("research", "keeps at", limit=9)
+                assert all(str(item).count(other) == 0 for item in recalled for other in _others(brand, expected))
+
+
+def _others(brand: str, expected: dict[str, dict[str, str]]) -> set[str]:
+    return {text for other, texts in expected.items() if other != brand for text in texts.values()}
+
+
+@settings(max_examples=15, deadline=None, database=None)
+@given(steps=small_steps)
+async def test_no_brand_sees_or_changes_a_thread_of_another(steps: list[tuple[str, str, str, int]]) -> None:
+    expected: dict[str, dict[str, int]] = {brand: {} for brand in BRANDS}
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_checkpoints(f"sqlite:///{folder}/checkpoints.db", clock=ManualClock()) as checkpoints:
+            for brand, name, what, number in steps:
+                if what == "delete":
+                    await checkpoints.delete(brand, name)
+                    expected[brand].pop(name, None)
+                    continue
+                saver = await checkpoints.claim(brand, name, Unleased())
+                checkpoint = empty_checkpoint()
+                checkpoint["channel_values"] = {"n": number}
+                await saver.aput({"configurable": {"thread_id": name, "checkpoint_ns": ""}}, checkpoint, {}, {})
+                expected[brand][name] = number
+            for brand in BRANDS:
+                reader = checkpoints.reader(brand)
+                for name in NAMES:
+                    found = await reader.aget_tuple({"configurable": {"thread_id": name, "checkpoint_ns": ""}})
+                    value = found.checkpoint["channel_values"]["n"] if found else None
+                    assert value == expected[brand].get(name)
+
+
+@settings(max_examples=15, deadline=None, database=None)
+@given(steps=small_steps)
+async def test_no_brand_takes_over_a_task_of_another(steps: list[tuple[str, str, str, int]]) -> None:
+    """Queues are shared by brands on purpose; a task's brand is part of it, and an id stays with the brand that came first."""
+    clock = ManualClock()
+    first: dict[str, tuple[str, int]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_queue(f"sqlite:///{folder}/queue.db", clock=clock) as queue:
+            for brand, name, _, number in steps:
+                task = Task(
+                    id=name,
+                    kind="advance_piece",
+                    queue="q",
+                    brand=brand,
+                    run_at=clock.now(),
+                    payload={"number": number},
+                )
+                if first.setdefault(name, (brand, number)) == (brand, number):
+                    await queue.enqueue(task)
+                else:
+                    with pytest.raises(Conflict):
+                        await queue.enqueue(task)
+            leases = await queue.claim(["q"], owner=current_owner(), ttl=timedelta(seconds=9), limit=99)
+            assert {lease.task.id: (lease.task.brand, lease.task.payload["number"]) for lease in leases} == first
