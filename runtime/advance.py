@@ -76,6 +76,7 @@ async def advance_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
         if piece.state is PieceState.WAITING:
             decision = await find_decision(records, piece)
             if decision is None:
+                await move(records, runtime.clock, piece, piece.state)  # a death may have left its schedule row behind
                 return Done()
             if decision.decision is Decision.EDITED:  # the editor died between deciding and applying
                 piece = await apply_edit(

@@ -100,7 +100,11 @@ async def test_a_lease_that_somebody_else_took_is_found_lost(queue: TaskQueue, u
     guard = TaskGuard(lease, queue, SystemClock(), timedelta(seconds=30))
     lost = asyncio.Event()
     loop = asyncio.get_running_loop()
-    guard.on_lost(lambda: loop.call_soon_threadsafe(lost.set))
+
+    def tell() -> None:
+        loop.call_soon_threadsafe(lost.set)
+
+    guard.on_lost(tell)
     await queue.reclaim_dead(lambda owner: False)
     async with beating(url) as heartbeat:
         heartbeat.add(guard)

@@ -171,7 +171,7 @@ async def test_a_failure_is_written_on_the_row_before_the_queue(bench: Bench) ->
     async def watched(self: TaskQueue, *args: Any, **rest: Any) -> None:
         row = await bench.row("p")
         order.append(f"row has {row.attempts} attempts by then")
-        await retry_at(self, *args, **rest)  # type: ignore[misc]
+        await retry_at(self, *args, **rest)
 
     bench.monkeypatch.setattr(type(bench.queue), "retry_at", watched)
     await bench.run()
@@ -558,7 +558,7 @@ async def test_a_queue_that_is_away_is_asked_again(bench: Bench) -> None:
     async def flaky(self: TaskQueue, *args: Any, **rest: Any) -> Any:
         if failures:
             raise failures.pop()
-        return await claim(self, *args, **rest)  # type: ignore[misc]
+        return await claim(self, *args, **rest)
 
     bench.monkeypatch.setattr(type(bench.queue), "claim", flaky)
     await bench.run()

@@ -44,7 +44,7 @@ async def advance_piece(runtime: Runtime, brand: str, piece_id: str, guard: Task
 
 def main() -> int:
     data_dir, *settings = sys.argv[1:]
-    os.environ.update(setting.split("=", 1) for setting in settings)
+    os.environ.update({name: value for name, _, value in (setting.partition("=") for setting in settings)})
     worker.advance_piece = advance_piece  # type: ignore[assignment]
     args = argparse.Namespace(
         data_dir=data_dir,
