@@ -21,6 +21,7 @@ from runtime.commands import VERBS
 
 if TYPE_CHECKING:
     from config.settings import Settings
+    from memory.queue.protocol import Task
     from memory.rows.sessions import Session
     from runtime.compose import Runtime
 
@@ -257,6 +258,13 @@ async def run_threads(
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
     return not stopped
+
+
+async def live_tasks(runtime: Runtime, ids: list[str]) -> dict[str, Task]:
+    """Those of the tasks `ids` that wait or are leased; dead-lettered ones will not move by themselves."""
+    dead = {item.task.id for item in await runtime.queue.list_dead()}
+    found = [await runtime.queue.find(id) for id in ids]
+    return {task.id: task for task in found if task is not None and task.id not in dead}
 
 
 async def run_session(runtime: Runtime, session: Session, *, show: bool = True) -> bool:

@@ -17,6 +17,7 @@ from runtime.commands.common import (
     add_parts,
     add_verb,
     emit,
+    live_tasks,
     opened,
     run_async,
     run_threads,
@@ -85,7 +86,6 @@ def parse_until(text: str | None, now: datetime, zone: str) -> datetime:
 async def publish_due(args: argparse.Namespace) -> int:
     """Send everything that is due and wait for it; 1 when a piece could not be sent."""
     from config.clock import SystemClock
-    from config.vocabulary import PieceState
     from memory.rows.content import Piece
     from runtime.publish_due import due_rows, publish_task
 
@@ -106,14 +106,10 @@ async def publish_due(args: argparse.Namespace) -> int:
         ids = [row.content_id for row in rows]
 
         async def sent() -> bool:
-            pieces = await records.find_many(Piece, [{"id": id} for id in ids])
-            tasks_left = [await runtime.queue.find(task.id) for task in tasks]
-            return not any(
-                task
-                and piece.state in (PieceState.APPROVED, PieceState.PUBLISHING)
-                and task.run_at <= runtime.clock.now() + timedelta(seconds=5)
-                for task, piece in zip(tasks_left, pieces, strict=True)
-            )
+            # Put off for later (paused, its slot, a full window) or given up: that is said, not waited for.
+            soon = runtime.clock.now() + timedelta(seconds=5)
+            live = await live_tasks(runtime, [task.id for task in tasks])
+            return not any(task.run_at <= soon for task in live.values())
 
         if tasks and not await run_threads(runtime, lambda: [task.id for task in tasks], until=sent):
             return INTERRUPTED

@@ -19,6 +19,7 @@ from runtime.commands.common import (
     add_verb,
     emit,
     fail,
+    live_tasks,
     opened,
     printable,
     program,
@@ -251,7 +252,7 @@ async def _targets(records: Records, args: argparse.Namespace, wanted: list[tupl
 
 async def review_decide(args: argparse.Namespace, verb: str) -> int:
     """Decide each hash, then run the waiting steps of those pieces here; 1 if any of them was not decided."""
-    from config.vocabulary import Decision, PieceState
+    from config.vocabulary import Decision
     from memory.rows.content import Piece
     from runtime.commands.common import actor as who
     from runtime.reviews import decide
@@ -288,10 +289,8 @@ async def review_decide(args: argparse.Namespace, verb: str) -> int:
         async def applied() -> bool:
             rows = await records.find_many(Piece, [{"id": id} for id in decided])
             sessions.update(row.session_id for row in rows)
-            if any(row.state is PieceState.WAITING for row in rows):
-                return False
-            waiting = [await runtime.queue.find(f"advance:{id}") for id in (*decided, *sessions)]
-            return not any(waiting)
+            # A piece whose task is gone has been looked at: what it then waits for is said, not waited for.
+            return not await live_tasks(runtime, [f"advance:{id}" for id in (*decided, *sessions)])
 
         finished = (
             await run_threads(runtime, lambda: [f"advance:{id}" for id in (*decided, *sessions)], until=applied)

@@ -173,7 +173,11 @@ class Loop:
             await asyncio.sleep(kill_after)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        else:
+            timer = asyncio.get_running_loop().call_later(30, _kill, pid)
         code = await self.zygote.wait(pid)
+        if kill_after is None:
+            timer.cancel()
         return code, log.read_text(errors="replace") if log.exists() else ""
 
     async def _start_week(self) -> None:
@@ -285,6 +289,11 @@ class Loop:
             ):
                 return
             await asyncio.sleep(0.3)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
