@@ -57,7 +57,9 @@ class Task:
         if "\\u0000" in text:
             raise BadInput(f"task {self.id!r}: payload holds a NUL character: remove it")
         if size > MAX_PAYLOAD_BYTES:
-            raise BadInput(f"task {self.id!r}: payload is {size} bytes, the limit is {MAX_PAYLOAD_BYTES}: store it and pass its id")
+            raise BadInput(
+                f"task {self.id!r}: payload is {size} bytes, the limit is {MAX_PAYLOAD_BYTES}: store it and pass its id"
+            )
         return text
 
 
@@ -224,11 +226,23 @@ class TaskQueue(Protocol):
         ...
 
 
-_ENGINES = {"sqlite": "memory.queue.sqlite:open_sqlite_queue"}
+_REDIS = "memory.queue.redis:open_redis_queue"
+_ENGINES = {
+    "sqlite": "memory.queue.sqlite:open_sqlite_queue",
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "redis+unix": _REDIS,
+    "redis+sentinel": _REDIS,
+    "rediss+sentinel": _REDIS,
+    "redis+cluster": _REDIS,
+    "rediss+cluster": _REDIS,
+}
 
 
 def open_queue(url: str, *, clock: Clock, max_length: int = 10_000) -> AbstractAsyncContextManager[TaskQueue]:
-    """Open the queue behind `url`: `sqlite:///FILE`. `max_length` bounds the waiting tasks of each queue.
+    """Open the queue behind `url`: `sqlite:///FILE`, or a Redis address in any form of memory/redis_client.py.
+
+    `max_length` bounds the waiting tasks of each queue.
 
     Raises SettingsError for a scheme that is not known.
     """
@@ -236,4 +250,7 @@ def open_queue(url: str, *, clock: Clock, max_length: int = 10_000) -> AbstractA
     if scheme not in _ENGINES:
         raise SettingsError(f"COPYDESK_QUEUE: no engine for {scheme!r}; known: {', '.join(sorted(_ENGINES))}")
     module, _, name = _ENGINES[scheme].partition(":")
-    return cast(AbstractAsyncContextManager[TaskQueue], getattr(import_module(module), name)(url, clock=clock, max_length=max_length))
+    return cast(
+        AbstractAsyncContextManager[TaskQueue],
+        getattr(import_module(module), name)(url, clock=clock, max_length=max_length),
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from config.clock import Clock
 from memory.queue import Owner, Task
+from tests.fakes.redis_server import redis_url, shared_server
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,15 @@ def _spoil_sqlite(url: str, task_id: str, stored: bytes) -> None:
         connection.execute("UPDATE tasks SET payload = CAST(? AS TEXT) WHERE id = ?", (stored, task_id))
 
 
-ENGINES = {"sqlite": QueueEngine(url=lambda folder: f"sqlite:///{folder / 'queue.db'}", spoil=_spoil_sqlite)}
+def _spoil_redis(url: str, task_id: str, stored: bytes) -> None:
+    prefix = url.partition("prefix=")[2]
+    shared_server().command("HSET", f"{{{prefix}}}:queue:|task|{task_id}", "payload", stored)
+
+
+ENGINES = {
+    "sqlite": QueueEngine(url=lambda folder: f"sqlite:///{folder / 'queue.db'}", spoil=_spoil_sqlite),
+    "redis": QueueEngine(url=redis_url, spoil=_spoil_redis),
+}
 
 
 def a_task(
