@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from agents.agent import AgentContext
 from config.brand_profile import BrandProfile
 from config.clock import Clock
-from config.errors import Damaged, DiskFull, LeaseLost
+from config.errors import Damaged, DiskFull, LeaseLost, Unavailable
 from config.ids import new_id
 from config.settings import Settings
+from memory.cache.protocol import AGENT_TTL, COORD_TTL, Cache
 from memory.embedding.protocol import Embedder
 from memory.lease import LeaseGuard
 from memory.queue.protocol import GENERATION_QUEUE, Task
 from memory.records.protocol import Records
 from memory.rows.brand import Control
+from memory.rows.content import Piece, Revision
 from memory.rows.sessions import Event
+from memory.user_sessions import UserSessions
 
 
 class CancelRequested(Exception):
@@ -43,6 +47,10 @@ class GraphContext:
     """Takes Tasks; best effort, because reconcile finds whatever it loses."""
     session_id: str
     piece_id: str = ""
+    cache: Cache | None = None
+    """Live status for people who watch; nothing is read back from it."""
+    variants: UserSessions | None = None
+    """Where drafts go that were not used."""
 
     async def enter(self) -> None:
         """Call at the top of every step: the lease must be held, and nobody may have asked to stop."""
@@ -53,10 +61,34 @@ class GraphContext:
                 raise CancelRequested(name)
 
     async def note(self, name: str, *, actor: str = "", **detail: Any) -> None:
-        """Append an event of this session."""
+        """Append an event of this session, and show it to whoever watches."""
         await note(
             self.records, self.clock, name, session_id=self.session_id, piece_id=self.piece_id, actor=actor, **detail
         )
+        await self.show(name, actor=actor)
+
+    async def show(self, name: str, *, actor: str = "") -> None:
+        """Write what an agent does now to the cache. A cache that is away costs nothing but the view."""
+        if self.cache is None:
+            return
+        seen = {"event": name, "piece_id": self.piece_id, "at": self.clock.now().isoformat()}
+        with suppress(Unavailable, Damaged, DiskFull):
+            if actor:
+                await self.cache.put(f"agent:{actor}:{self.session_id}", seen, ttl=AGENT_TTL)
+            await self.cache.append(f"coord:{self.session_id}", {**seen, "actor": actor}, ttl=COORD_TTL)
+
+    async def keep_variant(self, piece: Piece, revision: Revision) -> None:
+        """Keep a draft that another one replaced, for a week, for people who look for it."""
+        if self.variants is None:
+            return
+        with suppress(Unavailable, Damaged, DiskFull):
+            await self.variants.keep_variant(
+                variant_id=f"{piece.id}:{revision.content_hash}",
+                content_type=piece.content_type,
+                platform=piece.platform,
+                content_data=revision.post.model_dump(mode="json"),
+                generation_metadata={"piece_id": piece.id, "run": revision.run, "revision": revision.revision},
+            )
 
 
 async def note(

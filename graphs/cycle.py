@@ -26,6 +26,7 @@ from graphs.ids import brief_id
 from graphs.pieces import move, schedule_id
 from graphs.sessions import count_pieces, session_slots
 from graphs.state import CycleState, ResearchDay, Settled
+from graphs.used import used_lately, without_used
 from graphs.week import Slot, weeks_between
 from memory.rows.brand import Brand
 from memory.rows.content import Piece
@@ -153,7 +154,9 @@ async def research_day(state: ResearchDay, runtime: Runtime[GraphContext]) -> Cy
         brief = await research.make_brief(
             context.agent, Theme.model_validate(session.request["theme"]), day, session.cycle_key
         )
-        brief = brief.model_copy(update={"id": key})
+        wanted = sum(slot.day == day.day for slot in session_slots(session))
+        used = await used_lately(runtime.store, context.clock.now())
+        brief = without_used(brief.model_copy(update={"id": key}), used, pieces=wanted)
         await _assign(
             context,
             AgentType.RESEARCH,

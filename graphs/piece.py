@@ -17,13 +17,14 @@ from langgraph.types import Command, Send, interrupt
 from agents import compliance, creation
 from agents.agent import Brief, Draft
 from config.errors import LeaseLost, NotFound
-from config.vocabulary import CHECK_TYPES, CheckResult, Decision, PieceState, Severity
+from config.vocabulary import CHECK_TYPES, AgentType, CheckResult, Decision, PieceState, Severity
 from graphs.arrange import arrange
 from graphs.context import PASS_THROUGH, GraphContext, advance_session_task
 from graphs.ids import check_id, review_id
 from graphs.near import lost_to, near_duplicates
 from graphs.pieces import find_schedule, get_revision, move, projection, write_embedding
 from graphs.state import MAX_REVISIONS, CheckOne, HumanDecision, PieceGraphState
+from graphs.used import remember_used
 from memory.records.protocol import Records
 from memory.rows.checks import ComplianceCheck, Finding, Review
 from memory.rows.content import Piece, Revision
@@ -95,6 +96,7 @@ async def _store(context: GraphContext, piece: Piece, draft: Draft, *, revision:
 async def draft(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
     """Write the first revision, unless this run has one already."""
     context, piece = await _start(runtime)
+    await context.show("piece.drafting", actor=AgentType.CREATION)
     if piece.content_hash and state.get("start_at") == "checks":
         return {"content_hash": piece.content_hash, "revision": 0}
     revision = await _written(context, piece, 0)
@@ -126,6 +128,7 @@ async def check(state: CheckOne, runtime: Runtime[GraphContext]) -> PieceGraphSt
     context, piece = await _start(runtime)
     revision = await get_revision(context.records, piece, state["content_hash"])
     kind = state["check_type"]
+    await context.show(f"check.{kind}", actor=AgentType.COMPLIANCE)
     if kind == "limits":
         row = _rule_row(context, piece, revision, kind, check_limits(revision.post))
     elif kind == "near_duplicate":
@@ -251,6 +254,7 @@ async def revise(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
         if proposed.post.content_hash == old.content_hash:
             return {"revision": MAX_REVISIONS, "content_hash": old.content_hash}
         new = await _store(context, piece, proposed, revision=number)
+    await context.keep_variant(piece, old)
     await move(
         context.records,
         context.clock,
@@ -339,6 +343,9 @@ async def settle(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
         piece = await move(
             context.records, context.clock, piece, PieceState.REJECTED, reason=f"compliance: {state['why']}"
         )
+    if piece.state is PieceState.APPROVED:
+        await remember_used(runtime.store, piece, revision)
+    await context.show(f"piece.{piece.state}", actor=AgentType.COORDINATION)
     await write_embedding(context.records, context.embedder, context.clock, piece, revision.post)
     return {}
 

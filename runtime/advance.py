@@ -15,7 +15,7 @@ import structlog
 
 from config.errors import Busy, Conflict, LeaseLost, NotFound, OverBudget
 from config.vocabulary import TERMINAL_PIECE, TERMINAL_SESSION, UNSETTLED, Decision, PieceState, SessionStatus
-from graphs.context import CancelRequested, advance_session_task
+from graphs.context import CancelRequested, GraphContext, advance_session_task
 from graphs.ids import review_id
 from graphs.pieces import find_schedule, get_revision, move, projection, write_embedding
 from graphs.sessions import count_pieces, session_piece_ids
@@ -26,6 +26,7 @@ from memory.rows.content import Piece, Revision
 from memory.rows.sessions import Session
 from runtime.compose import Runtime
 from runtime.guard import TaskGuard
+from runtime.progress import write_progress
 from runtime.publish_due import subject_of
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ async def advance_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
         if piece.state is PieceState.WAITING:
             decision = await find_decision(records, piece)
             if decision is None:
-                await move(records, runtime.clock, piece, piece.state)  # a death may have left its schedule row behind
+                schedule = await find_schedule(records, piece)
+                if schedule is not None and schedule.state is not piece.state:  # a death left it behind
+                    await move(records, runtime.clock, piece, piece.state)
                 return Done()
             if decision.decision is Decision.EDITED:  # the editor died between deciding and applying
                 piece = await apply_edit(
@@ -254,6 +257,7 @@ async def advance_session(runtime: Runtime, brand: str, session_id: str, guard: 
         if isinstance(outcome, Later):
             return outcome
         if outcome == "waiting":
+            await write_progress(runtime, records, session)
             return Done()
         state = await _state(runtime, "cycle", brand, session_id)
         if not state.get("outcome"):
@@ -303,6 +307,7 @@ async def _close(runtime: Runtime, records: Records, session: Session, status: S
     spent = await session_spent(records, session)
     finished = status in TERMINAL_SESSION
     update = {"status": status, "reason": reason, "tokens": spent.tokens, "cost_usd": spent.cost_usd}
+    await write_progress(runtime, records, session.model_copy(update=update))
     if session.model_copy(update=update) == await records.find(Session, id=session.id):
         return
     await records.put(
@@ -350,7 +355,7 @@ async def _run(
     brand: str,
     thread_id: str,
     initial: dict[str, Any],
-    context: Any,
+    context: GraphContext,
     guard: LeaseGuard,
     answer: Any,
 ) -> str | Later:
@@ -373,7 +378,9 @@ async def _run(
         raise
     except Conflict as error:
         raise Busy(f"thread {thread_id} is changing hands: {error}") from error
-    graph: Pregel[Any, Any, Any, Any] = runtime.graphs[name].copy(update={"checkpointer": saver})
+    graph: Pregel[Any, Any, Any, Any] = runtime.graphs[name].copy(
+        update={"checkpointer": saver, "store": _memory(runtime, context)}
+    )
     version = _version(name)
     config: Any = {
         "configurable": {"thread_id": thread_id},
@@ -405,6 +412,19 @@ async def _run(
                 return "ended"
         await graph.ainvoke(feed, config, context=context, durability="sync")
         feed = None
+
+
+def _memory(runtime: Runtime, context: GraphContext) -> Any:
+    """What the agents remember, bound to the task's lease: `runtime.store` of its steps."""
+    from memory.graph_store import MemoryStore
+
+    return MemoryStore(
+        context.records,
+        context.embedder,
+        clock=runtime.clock,
+        notes=runtime.user_sessions.for_brand(context.records.brand),
+        session_id=context.session_id,
+    )
 
 
 def _version(name: str) -> int:

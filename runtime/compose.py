@@ -126,6 +126,8 @@ class Runtime:
             enqueue=enqueue or self.queue.enqueue,
             session_id=session_id,
             piece_id=piece_id,
+            cache=self.cache.for_brand(brand),
+            variants=self.user_sessions.for_brand(brand),
         )
 
     def ledger(self, brand: str) -> Ledger:
