@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -36,17 +39,32 @@ async def loops(first: int, count: int) -> int:
 async def mutations(first: int) -> int:
     """Take out each guarantee in turn; how many nobody noticed."""
     missed = 0
-    for name in MUTATIONS:
-        caught = ""
-        for n in range(TRIES):
-            with tempfile.TemporaryDirectory(prefix="copydesk-chaos-") as folder:
-                report = await run_loop(Path(folder), seed=first + n, mutation=name, faults_s=7.0, settle_s=20.0)
-            if report.violations:
-                caught = f"seed {first + n}: {report.violations[0]} (+{len(report.violations) - 1} more)"
-                break
-        print(f"without {MUTATIONS[name].__name__}: {'caught by ' + caught if caught else 'NOT CAUGHT'}", flush=True)
+    for name, item in MUTATIONS.items():
+        caught = _by_tests(name, item.caught_by) if item.caught_by else await _by_loop(name, first)
+        print(f"without {name}: {'caught by ' + caught if caught else 'NOT CAUGHT'}", flush=True)
         missed += not caught
     return missed
+
+
+def _by_tests(name: str, nodes: tuple[str, ...]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", *nodes],
+        env={**os.environ, "COPYDESK_TEST_MUTATION": name},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    failed = re.findall(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
+    return failed[0] if done.returncode == 1 and failed else ""
+
+
+async def _by_loop(name: str, first: int) -> str:
+    for n in range(TRIES):
+        with tempfile.TemporaryDirectory(prefix="copydesk-chaos-") as folder:
+            report = await run_loop(Path(folder), seed=first + n, mutation=name, faults_s=7.0, settle_s=20.0)
+        if report.violations:
+            return f"the loop, seed {first + n}: {report.violations[0]} (+{len(report.violations) - 1} more)"
+    return ""
 
 
 def main() -> int:

@@ -69,7 +69,8 @@ class Zygote:
         self._lock = asyncio.Lock()
 
     async def _ask(self, request: dict[str, Any]) -> int:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         async with self._lock:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             await self._process.stdin.drain()
@@ -82,7 +83,7 @@ class Zygote:
         """The exit code of a child, negative for a signal."""
         while True:
             try:
-                stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+                stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]  # noqa: ASYNC240 - procfs
             except OSError:
                 stat = "Z"
             if stat == "Z":
@@ -133,7 +134,8 @@ class Loop:
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip
             stack.push_async_callback(_end, process)
-            assert process.stdout is not None and await process.stdout.readline() == b"ready\n"
+            assert process.stdout is not None
+            assert await process.stdout.readline() == b"ready\n"
             self.zygote = Zygote(process)
             self.settings = load_settings(self.environ)
             clock = SystemClock()
