@@ -131,7 +131,8 @@ class Lane(threading.Thread):
             self._still_there()
             if not self.writes:
                 return [self._read(operation, wait) for operation in operations]
-            self._begin(wait)
+            # IMMEDIATE: a deferred transaction that reads and then writes fails at once when another process wrote in between.
+            self._patiently(self._begin, wait)
             return self._transaction(operations)
         except _SETTLED_ERRORS as error:
             if self.connection.in_transaction:
@@ -154,10 +155,11 @@ class Lane(threading.Thread):
             for operation in operations:
                 self.connection.execute("SAVEPOINT operation")
                 answers.append(self._attempt(operation))
-                if answers[-1][1] is not None and self.connection.in_transaction:
+                if not self.connection.in_transaction:  # a savepoint would now begin, and its release commit, a new one
+                    break
+                if answers[-1][1] is not None:
                     self.connection.execute("ROLLBACK TO operation")
-                if self.connection.in_transaction:
-                    self.connection.execute("RELEASE operation")
+                self.connection.execute("RELEASE operation")
         if not self.connection.in_transaction:  # SQLite rolled everything back by itself (disk full, I/O error)
             error = next((e for _, e in answers if e is not None), None)
             return [(None, error or Unavailable(f"{self.path}: the transaction was rolled back"))] * len(operations)
@@ -182,21 +184,19 @@ class Lane(threading.Thread):
         except Exception as error:  # handed to the caller, whose operation it was
             return None, error
 
-    def _begin(self, wait: bool) -> None:
-        # IMMEDIATE: a deferred transaction that reads and then writes fails at once when another process wrote in between.
-        if wait:
-            self._patiently(lambda: self.connection.execute("BEGIN IMMEDIATE"), wait)
-        else:
-            self.connection.execute("BEGIN IMMEDIATE")
+    def _begin(self) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
 
     def _patiently(self, action: Callable[[], Any], wait: bool) -> Any:
+        if not wait:
+            return action()
         deadline = time.monotonic() + BUSY_MS / 1000
         pause = 0.0005
         while True:
             try:
                 return action()
             except sqlite3.OperationalError as error:
-                if not wait or not _is_busy(error) or time.monotonic() >= deadline:
+                if not _is_busy(error) or time.monotonic() >= deadline:
                     raise
                 time.sleep(pause)
                 pause = min(0.025, pause * 2)
