@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -396,27 +396,31 @@ async def test_two_deaths_make_a_task_run_alone(bench: Bench) -> None:
 
 async def test_a_suspect_gets_its_turn_on_a_worker_that_always_has_something_to_do(bench: Bench) -> None:
     bench.monkeypatch.setattr(module, "_LOOK_FOR_SUSPECTS", timedelta(0))
-    await bench.piece("innocent0")
     worker = Worker(bench.runtime, upkeep=False, concurrency=2)
-    made = 0
+    began = [asyncio.Event() for _ in range(32)]
 
     async def work(piece_id: str, guard: TaskGuard) -> None:
-        nonlocal made
         if piece_id == "suspect":
             worker.drain()
             return
-        made += 1  # a long task and its successors: there is always one that runs
-        await bench.piece(f"innocent{made}")
+        n = int(piece_id)
+        began[n].set()
         bench.runtime.clock.advance(timedelta(milliseconds=10))  # type: ignore[attr-defined]
-        if made == 3:
-            await bench.queue.enqueue(advance_piece_task(BRAND, "suspect", bench.runtime.clock))
+        if n == 3:
+            await bench.piece("suspect")
             file = sqlite3.connect(bench.runtime.settings.data_dir / "queue.db")
             with file:
                 file.execute("UPDATE tasks SET deaths = 2 WHERE id = 'advance:suspect'")
             file.close()
-        await asyncio.sleep(0.03)
+        if n == 30:
+            worker.drain()
+            return
+        await bench.piece(str(n + 1))
+        with suppress(TimeoutError):  # as long as the next one is claimed, there is always one that runs
+            await asyncio.wait_for(began[n + 1].wait(), 0.5)
 
     bench.does(work)
+    await bench.piece("0")
     async with asyncio.timeout(10):
         await worker.run()
     assert bench.ran[-1] == "suspect"
@@ -507,7 +511,7 @@ async def test_upkeep_that_ended_well_forgets_the_deaths_of_its_workers(bench: B
 
 
 async def test_a_full_disk_pauses_claiming_and_work_resumes_by_itself(bench: Bench) -> None:
-    for n in range(5):
+    for n in range(10):
         await bench.piece(f"p{n}")
     full = [True]
 
@@ -523,13 +527,16 @@ async def test_a_full_disk_pauses_claiming_and_work_resumes_by_itself(bench: Ben
 
     running = asyncio.create_task(worker.run(until=empty))
     await asyncio.sleep(0.3)
-    assert len(bench.ran) == 5, "claimed once, and then nothing more"
+    assert len(bench.ran) == 5, "the others wait"
+    bench.runtime.clock.advance(timedelta(seconds=3))  # type: ignore[attr-defined]
+    await asyncio.sleep(0.3)
+    assert len(bench.ran) == 6, "one is enough to see that it is still full"
     full[0] = False
     bench.runtime.clock.advance(timedelta(seconds=10))  # type: ignore[attr-defined]
     async with asyncio.timeout(10):
         await running
-    assert len(bench.ran) == 10
-    assert {(await bench.row(f"p{n}")).attempts for n in range(5)} == {0}, "nothing was counted against the tasks"
+    assert len(bench.ran) == 16
+    assert {(await bench.row(f"p{n}")).attempts for n in range(10)} == {0}, "nothing was counted against the tasks"
 
 
 async def test_a_disk_that_stays_full_ends_the_worker_after_a_minute(bench: Bench) -> None:
