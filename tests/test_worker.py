@@ -386,6 +386,8 @@ async def test_two_deaths_make_a_task_run_alone(bench: Bench) -> None:
             for _ in range(5):
                 beside.append(len(worker._running) - 1)
                 await asyncio.sleep(0.02)
+        else:
+            await asyncio.sleep(0.1)
 
     bench.does(work)
     await bench.run(worker=worker)
