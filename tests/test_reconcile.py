@@ -266,10 +266,12 @@ async def test_a_brand_that_cannot_be_read_keeps_no_other_out(room: Newsroom) ->
     from runtime.start import start_cycle
 
     theirs = await start_cycle(room.runtime, other, theme="light", cycle_key=WEEK)
+    flag = Control(brand=other, name="pause", value="off", updated_at=room.clock.now())
+    await room.runtime.records.for_brand(other).put(flag)
     session = await room.week()
     await wipe(room)
     file = sqlite3.connect(room.runtime.settings.data_dir / "records.db", isolation_level=None)
-    file.execute("UPDATE agent_sessions SET request = 'no json' WHERE brand = ?", (other,))
+    file.execute("UPDATE controls SET updated_at = ? WHERE brand = ?", (10**18, other))
     file.close()
     await reconcile(room.runtime)
     assert await room.runtime.queue.find(f"advance:{session.id}") is not None
