@@ -13,10 +13,12 @@ scripts that are harmless to repeat are sent again.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import random
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -33,6 +35,8 @@ from config.settings import mask_url
 _PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TIMEOUT_S = 5.0
 HEALTH_CHECK_S = 30
+PAUSES_S = (0.0, 0.1, 0.4, 1.0)
+"""Waits before a script is sent again, each stretched by chance up to double."""
 
 UNAVAILABLE = (
     driver.ConnectionError,
@@ -143,6 +147,14 @@ class RedisServer:
                 return await self.client.execute_command("EVAL", text, len(keys), *keys, *arguments)
         except (driver.RedisError, *UNAVAILABLE, *REFUSED, OSError) as error:
             raise translate_error(error, self.address.shown) from error
+
+    async def repeat_script(self, text: str, keys: list[str], arguments: list[Any]) -> Any:
+        """Run a script that is harmless to repeat, again while the server is away for a moment. Raises our errors."""
+        for pause in PAUSES_S:
+            with suppress(Unavailable):
+                return await self.script(text, keys, arguments)
+            await asyncio.sleep(pause * (1 + random.random()))
+        return await self.script(text, keys, arguments)
 
 
 def _client(address: Address) -> Redis | RedisCluster:

@@ -8,9 +8,7 @@ changes nothing, and one that the network held back and delivers late is refused
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -19,8 +17,6 @@ from config.ids import new_token
 from memory.redis_client import RedisServer
 
 _BATCH = 128  # operations a call: a script holds up every other client of the server
-_PAUSES_S = (0.0, 0.1, 0.4, 1.0)
-"""Waits before a call is sent again, doubled or not by chance; then its operations fail, and their callers decide."""
 
 Operation = tuple[str, Sequence[Any], bool, "asyncio.Future[Any]"]
 
@@ -97,8 +93,4 @@ class RedisLane:
         arguments: list[Any] = [self._now(), self._name, number, self._extra]
         for verb, given, _, _ in batch:
             arguments += (verb, len(given), *given)
-        for pause in _PAUSES_S:
-            with suppress(Unavailable):
-                return list(await self._server.script(self._script, [self._key], arguments))
-            await asyncio.sleep(pause * (1 + random.random()))
-        return list(await self._server.script(self._script, [self._key], arguments))
+        return list(await self._server.repeat_script(self._script, [self._key], arguments))

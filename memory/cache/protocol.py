@@ -34,7 +34,10 @@ def content_key(*parts: str) -> str:
 
 
 class Cache(Protocol):
-    """One brand's values, which may vanish at any time, under the seed's keys: `session:{id}`, `brand:{type}:{key}`."""
+    """One brand's values, which may vanish at any time, under the seed's keys: `session:{id}`, `brand:{type}:{key}`.
+
+    A key holds one kind of thing: a value, a list or an envelope. What an engine does with two of them is its own affair.
+    """
 
     async def get(self, key: str) -> Any | None:
         """The JSON value, None if absent or expired."""
@@ -89,11 +92,24 @@ class CacheStore(Protocol):
         ...
 
 
-_ENGINES = {"sqlite": "memory.cache.sqlite:open_sqlite_cache"}
+_REDIS = "memory.cache.redis:open_redis_cache"
+_ENGINES = {
+    "sqlite": "memory.cache.sqlite:open_sqlite_cache",
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "redis+unix": _REDIS,
+    "redis+sentinel": _REDIS,
+    "rediss+sentinel": _REDIS,
+    "redis+cluster": _REDIS,
+    "rediss+cluster": _REDIS,
+}
 
 
 def open_cache(url: str, *, clock: Clock) -> AbstractAsyncContextManager[CacheStore]:
-    """Open the cache behind `url`: `sqlite:///FILE` (the session database). Raises SettingsError for another scheme."""
+    """Open the cache behind `url`: `sqlite:///FILE` (the session database), or a Redis address (memory/redis_client.py).
+
+    Raises SettingsError for another scheme.
+    """
     scheme = url.partition("://")[0]
     if scheme not in _ENGINES:
         raise SettingsError(f"COPYDESK_CACHE: no engine for {scheme!r}; known: {', '.join(sorted(_ENGINES))}")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from config.clock import ManualClock
 from config.errors import BadInput
 from memory.cache import Cache, CacheStore, Held, content_key, open_cache
+from tests.fakes.redis_server import redis_url
 
 ROOT = Path(__file__).parents[2]
 MINUTE = timedelta(minutes=1)
@@ -27,9 +28,12 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=["sqlite"])
+ENGINES = {"sqlite": lambda folder: f"sqlite:///{folder / 'session.db'}", "redis": redis_url}
+
+
+@pytest.fixture(params=sorted(ENGINES))
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"{request.param}:///{tmp_path / 'session.db'}"
+    return ENGINES[request.param](tmp_path)
 
 
 @pytest.fixture
