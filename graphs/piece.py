@@ -15,11 +15,11 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, Send, interrupt
 
 from agents import compliance, creation
-from agents.agent import Brief, Draft
 from config.errors import LeaseLost, NotFound
 from config.vocabulary import CHECK_TYPES, AgentType, CheckResult, Decision, PieceState, Severity
 from graphs.arrange import arrange
 from graphs.context import PASS_THROUGH, GraphContext, advance_session_task
+from graphs.drafts import AUTHOR, find_written, load_brief, store_draft
 from graphs.ids import check_id, review_id
 from graphs.near import lost_to, near_duplicates
 from graphs.pieces import find_schedule, get_revision, move, projection, write_embedding
@@ -28,15 +28,12 @@ from graphs.used import remember_used
 from memory.records.protocol import Records
 from memory.rows.checks import ComplianceCheck, Finding, Review
 from memory.rows.content import Piece, Revision
-from memory.rows.sessions import Assignment
 from tools.checks.engine import fold
 from tools.checks.limits import check_limits
 
 GRAPH = "piece"
 VERSION = 1
 RULE_CHECKS = ("limits", "near_duplicate")
-AUTHOR = "creation"
-"""Who wrote a revision that no human edited."""
 
 _ORDER = list(CheckResult)
 
@@ -46,51 +43,10 @@ def worst(results: list[str]) -> CheckResult:
     return max((CheckResult(r) for r in results), key=_ORDER.index, default=CheckResult.MANUAL_REVIEW)
 
 
-async def load_brief(records: Records, piece: Piece) -> Brief:
-    """The Brief of the piece's day, cut to the piece's own share of facts. Raises NotFound."""
-    row = await records.get(Assignment, session_id=piece.session_id, id=piece.brief_id)
-    brief = Brief.model_validate_json(row.results)
-    # Each piece of a day gets every n-th fact first: no two of them say the same sentence, whatever order they run in.
-    n, of = int(piece.platform_specs.get("ordinal", "0")), max(1, int(piece.platform_specs.get("of", "1")))
-    own = brief.facts[n::of]
-    return brief.model_copy(update={"facts": own})
-
-
 async def _start(runtime: Runtime[GraphContext]) -> tuple[GraphContext, Piece]:
     context = runtime.context
     await context.enter()
     return context, await context.records.get(Piece, id=context.piece_id)
-
-
-async def _written(context: GraphContext, piece: Piece, revision: int) -> Revision | None:
-    """What creation wrote as this revision of this run, when the step died after storing it: it is used, not written again."""
-    rows = await context.records.list_rows(Revision, content_id=piece.id)
-    own = [row for row in rows if (row.author, row.run, row.revision) == (AUTHOR, piece.run, revision)]
-    return min(own, key=lambda row: (row.created_at, row.content_hash), default=None)
-
-
-async def _store(context: GraphContext, piece: Piece, draft: Draft, *, revision: int) -> Revision:
-    content_hash = draft.post.content_hash
-    found = await context.records.find(Revision, content_id=piece.id, content_hash=content_hash)
-    if found is not None:
-        return found
-    row = Revision(
-        brand=context.records.brand,
-        content_id=piece.id,
-        content_hash=content_hash,
-        post=draft.post,
-        sources=tuple(draft.sources),
-        citations=draft.citations,
-        gaps=tuple(draft.gaps),
-        mode=draft.mode,
-        author=AUTHOR,
-        run=piece.run,
-        revision=revision,
-        template_id=draft.template_id,
-        created_at=context.clock.now(),
-    )
-    await context.records.put(row)
-    return row
 
 
 async def draft(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
@@ -99,11 +55,13 @@ async def draft(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piece
     await context.show("piece.drafting", actor=AgentType.CREATION)
     if piece.content_hash and state.get("start_at") == "checks":
         return {"content_hash": piece.content_hash, "revision": 0}
-    revision = await _written(context, piece, 0)
+    revision = await find_written(context, piece, 0)
     if revision is None:
         piece = await move(context.records, context.clock, piece, PieceState.DRAFTING)
         brief = await load_brief(context.records, piece)
-        revision = await _store(context, piece, await creation.draft(context.agent, piece, brief, used=()), revision=0)
+        revision = await store_draft(
+            context, piece, await creation.draft(context.agent, piece, brief, used=()), revision=0
+        )
     await move(
         context.records,
         context.clock,
@@ -247,13 +205,13 @@ async def revise(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
     old = await get_revision(context.records, piece, state["content_hash"])
     findings = [f for row in await _checks(context.records, piece.id, old.content_hash) for f in row.findings]
     number = state["revision"] + 1
-    new = await _written(context, piece, number)
+    new = await find_written(context, piece, number)
     if new is None:
         brief = await load_brief(context.records, piece)
         proposed = await creation.revise(context.agent, piece, old, brief, findings)
         if proposed.post.content_hash == old.content_hash:
             return {"revision": MAX_REVISIONS, "content_hash": old.content_hash}
-        new = await _store(context, piece, proposed, revision=number)
+        new = await store_draft(context, piece, proposed, revision=number)
     await context.keep_variant(piece, old)
     await move(
         context.records,

@@ -20,7 +20,7 @@ from memory.rows.checks import Review
 from memory.rows.content import Piece
 from memory.rows.publication import ScheduledPublication
 from memory.rows.sessions import Assignment, Session
-from runtime import advance
+from runtime import thread
 from runtime.reconcile import reconcile
 from runtime.reviews import decide
 from runtime.start import request_cancel
@@ -332,11 +332,11 @@ async def test_a_cancelled_pieces_slot_is_free_for_the_next_plan(tmp_path: Path)
 async def test_a_thread_of_a_newer_graph_waits_for_a_newer_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: str
 ) -> None:
-    real = advance._version
+    real = thread._version
     async with room_of(tmp_path, THREE[:1]) as room:
         session = await room.week()
         with monkeypatch.context() as newer:
-            newer.setattr(advance, "_version", lambda name: real(name) + (name == graph))
+            newer.setattr(thread, "_version", lambda name: real(name) + (name == graph))
             await room.work()
         (piece,) = await room.pieces(session)
         decided = await decide(room.runtime, BRAND, piece.id, piece.content_hash, Decision.APPROVED, by="ann")
@@ -347,7 +347,7 @@ async def test_a_thread_of_a_newer_graph_waits_for_a_newer_worker(
             task = await room.runtime.queue.find(f"advance:{piece.id}")
             assert task is not None
             assert task.run_at > room.clock.now()
-        monkeypatch.setattr(advance, "_version", lambda name: real(name) + (name == graph))
+        monkeypatch.setattr(thread, "_version", lambda name: real(name) + (name == graph))
         await room.work(patience=timedelta(seconds=70))
         assert (await room.piece(piece)).state is S.APPROVED
         assert (await room.session(session)).status is SessionStatus.DONE
@@ -356,11 +356,11 @@ async def test_a_thread_of_a_newer_graph_waits_for_a_newer_worker(
 async def test_a_thread_of_an_older_graph_fails_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = advance._version
+    real = thread._version
     async with room_of(tmp_path, THREE[:1]) as room:
         session = await room.drafted()
         (piece,) = await room.pieces(session)
-        monkeypatch.setattr(advance, "_version", lambda name: real(name) + 1)
+        monkeypatch.setattr(thread, "_version", lambda name: real(name) + 1)
         await decide(room.runtime, BRAND, piece.id, piece.content_hash, Decision.APPROVED, by="ann")
         await room.work(patience=timedelta(minutes=30))
         piece = await room.piece(piece)
