@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
 
+from benchmarks._report import result
 from config.clock import SystemClock
 from memory.checkpoints.protocol import open_checkpoints
 from memory.lease import Unleased
@@ -133,8 +134,9 @@ async def main() -> None:
     for name in ENGINES:
         print(f"{name:16}{medians[name, False]:12.0f}{medians[name, True]:12.0f}")
     for name in ("stock", "stock+NORMAL"):
-        ratios = [medians[name, at_once] / medians["ours", at_once] for at_once in (False, True)]
-        print(f"{name + ' / ours':16}{ratios[0]:11.2f}x{ratios[1]:11.2f}x")
+        for at_once, how in ((False, "one by one"), (True, "at once")):
+            own, other = medians["ours", at_once], medians[name, at_once]
+            result(f"a superstep, {how}", f"{own:.0f} us", f"{name} {other:.0f} us", own / other, 0.5)
 
 
 if __name__ == "__main__":

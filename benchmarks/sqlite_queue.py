@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from litequeue import LiteQueue
 
+from benchmarks._report import result
 from config.clock import SystemClock
 from memory.queue import Task
 from memory.queue.owner import current_owner
@@ -170,12 +171,20 @@ def compare(n: int, callers: int, synchronous: Synchronous, target: float) -> No
     if callers > 1:
         runs["ours, claims of up to 10"] = lambda folder: asyncio.run(ours_in_batches(folder, n, callers, synchronous))
     rates = medians(runs)
-    print(f"\n{callers} caller(s), each put -> get -> done alone; synchronous={synchronous} on both; {n} tasks")
-    for name, rate in rates.items():
-        print(f"  {name:26} {rate:9,.0f} tasks/s")
+    print(f"{callers} caller(s), each put -> get -> done alone; synchronous={synchronous} on both; {n} tasks, tasks/s")
     for name in rates:
         if name.startswith("litequeue"):
-            print(f"  ours is {rates['ours'] / rates[name]:.2f}x {name} (target {target:g}x)")
+            ratio = rates["ours"] / rates[name]
+            result(
+                f"{callers} caller(s), {synchronous}",
+                f"{rates['ours']:,.0f}",
+                f"{name} {rates[name]:,.0f}",
+                ratio,
+                target,
+                most=False,
+            )
+        elif name != "ours":
+            print(f"  {name:48} {rates[name]:>16,.0f}")
 
 
 def main() -> None:
@@ -186,9 +195,7 @@ def main() -> None:
         compare(n, 1, synchronous, target=1)
         compare(n * 2, 100, synchronous, target=5)
     deep = medians({"deep": lambda folder: asyncio.run(ours(folder, n, 1, "NORMAL", backlog=100_000))})
-    print(
-        f"\n1 caller over a backlog of 100,000 waiting tasks; synchronous=NORMAL\n  ours {deep['deep']:31,.0f} tasks/s"
-    )
+    print(f"1 caller over a backlog of 100,000 waiting tasks; synchronous=NORMAL\n  {'ours':48} {deep['deep']:>16,.0f}")
 
 
 if __name__ == "__main__":

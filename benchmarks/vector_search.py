@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from benchmarks._report import result
 from config.clock import SystemClock
 from memory.embedding.protocol import DIMENSIONS
 from memory.records import Records, open_records
@@ -96,8 +97,11 @@ async def measure(n: int) -> None:
                 taken["search"].append(await searched(records, asked))
     floor, ranking, search = (statistics.median(times[1:]) for times in taken.values())
     print(
-        f"{n:>7} x {DIMENSIONS}:  floor {floor:6.2f} ms   ranking {ranking:6.2f} ms = {ranking / floor:.2f} x floor"
-        f"   search {search:6.2f} ms = {search / floor:.2f} x floor   first search (load) {load_s:.1f} s"
+        f"{n} x {DIMENSIONS}, the {LIMIT} best, median of {ROUNDS}; the first search, which loads, took {load_s:.1f} s"
+    )
+    result("ranking", f"{ranking:.2f} ms", f"floor {floor:.2f} ms", ranking / floor, 1.25)
+    result(
+        "search, the rows and their vectors included", f"{search:.2f} ms", f"floor {floor:.2f} ms", search / floor, 1.25
     )
 
 
