@@ -147,7 +147,7 @@ async def planned(folder: Path, engine: str, clock: ManualClock) -> None:
         await room.week()
 
 
-@pytest.mark.parametrize(("engine", "step"), [("sqlite", 3), ("austere", 4)])
+@pytest.mark.parametrize(("engine", "step"), [("sqlite", 4), ("austere", 6)])
 async def test_a_death_right_after_any_write_of_a_pieces_life_changes_nothing_of_its_end(
     tmp_path: Path, engine: str, step: int
 ) -> None:
@@ -157,7 +157,7 @@ async def test_a_death_right_after_any_write_of_a_pieces_life_changes_nothing_of
 
 async def test_a_death_at_calls_that_only_read_changes_nothing_either(tmp_path: Path) -> None:
     """Between two writes to Records stand those to the queue and to the checkpoints."""
-    await every_death(tmp_path, "sqlite", after=False, counts=lambda name: name not in WRITES, step=13)
+    await every_death(tmp_path, "sqlite", after=False, counts=lambda name: name not in WRITES, step=19)
 
 
 async def every_death(

@@ -218,7 +218,7 @@ async def test_an_edit_waits_for_the_lease_and_gives_up_in_time(tmp_path: Path) 
 
 
 async def test_an_edit_and_an_approval_at_the_same_moment_leave_one_winner(tmp_path: Path) -> None:
-    for n in range(6):
+    for n in range(3):
         async with room_of(tmp_path / str(n)) as room:
             piece = await only_piece(room)
             told = await asyncio.gather(
