@@ -82,7 +82,8 @@ class Records(Protocol):
     async def find_by(self, row_type: type[R], *, limit: int | None = None, **equals: Any) -> list[R]:
         """Rows whose indexed columns equal the given values, in no order.
 
-        Raises Unsupported when a column is not in `row_type.indexes` (nor part of the key).
+        Raises Unsupported when a column is not in `row_type.indexes` (nor part of the key), and where the engine would
+        have to read the whole table: no partition is named in full and no indexed column.
         """
         ...
 
@@ -99,11 +100,20 @@ class Records(Protocol):
         ...
 
     async def search(
-        self, row_type: type[R], vector: Sequence[float], *, embedder_id: str, limit: int, min_score: float = 0.0, **equals: Any
+        self,
+        row_type: type[R],
+        vector: Sequence[float],
+        *,
+        embedder_id: str,
+        limit: int,
+        min_score: float = 0.0,
+        **equals: Any,
     ) -> list[Scored[R]]:
-        """The rows whose vector is nearest by cosine, best first, exact; only vectors of `embedder_id` are compared.
+        """The rows whose vector is nearest by cosine, best first; only vectors of `embedder_id` are compared.
 
-        `equals` filters before the ranking, on indexed columns.
+        Exact in an embedded engine; a remote one may use an approximate index, which may miss a row. `equals` filters
+        before the ranking, on indexed columns. Raises Unsupported for more rows than the engine returns at once, never
+        for 1000 or fewer.
         """
         ...
 
@@ -144,16 +154,27 @@ class RecordsStore(Protocol):
         ...
 
 
-_ENGINES = {"sqlite": "memory.records.sqlite:open_sqlite_records", "austere": "tests.fakes.austere:open_austere_records"}
+_ENGINES = {
+    "sqlite": "memory.records.sqlite:open_sqlite_records",
+    "astra": "memory.records.astra:open_astra_records",
+    "astra+http": "memory.records.astra:open_astra_records",
+    "austere": "tests.fakes.austere:open_austere_records",
+}
 
 
-def open_records(url: str, *, clock: Clock) -> AbstractAsyncContextManager[RecordsStore]:
-    """Open the records behind `url`: `sqlite:///FOLDER` (records.db and ledger.db in it).
+def open_records(url: str, *, clock: Clock, astra_token: str = "") -> AbstractAsyncContextManager[RecordsStore]:
+    """Open the records behind `url`: `sqlite:///FOLDER` (records.db and ledger.db in it), `astra://HOST/KEYSPACE` with
+    `astra_token`, or `astra+http://[USER:PASSWORD@]HOST:PORT/KEYSPACE` (a Data API of one's own).
 
     Raises SettingsError for a scheme that is not known.
     """
     scheme = url.partition("://")[0]
     if scheme not in _ENGINES:
-        raise SettingsError(f"COPYDESK_RECORDS: no engine for {scheme!r}; known: {', '.join(sorted(set(_ENGINES) - {'austere'}))}")
+        raise SettingsError(
+            f"COPYDESK_RECORDS: no engine for {scheme!r}; known: {', '.join(sorted(set(_ENGINES) - {'austere'}))}"
+        )
     module, _, name = _ENGINES[scheme].partition(":")
-    return cast(AbstractAsyncContextManager[RecordsStore], getattr(import_module(module), name)(url, clock=clock))
+    more = {"token": astra_token} if scheme.startswith("astra") else {}
+    return cast(
+        AbstractAsyncContextManager[RecordsStore], getattr(import_module(module), name)(url, clock=clock, **more)
+    )

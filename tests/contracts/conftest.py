@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from config.clock import ManualClock
 from memory.records import RecordsStore, open_records
+from tests.fakes.astra_keyspaces import a_keyspace, a_server, live_engines, live_keyspace
+from tests.fakes.data_api import DataApi
 
 
 @pytest.fixture
@@ -16,10 +19,22 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=["sqlite", "austere"])
-def records_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(scope="session")
+def data_api() -> Iterator[DataApi]:
+    with a_server() as api:
+        yield api
+
+
+@pytest.fixture(params=["sqlite", "austere", "astra", *live_engines()])
+async def records_url(request: pytest.FixtureRequest, tmp_path: Path, data_api: DataApi) -> AsyncIterator[str]:
     """A fresh place of each engine; open it twice for two processes' views of it."""
-    return f"{request.param}:///{tmp_path}"
+    async with AsyncExitStack() as stack:
+        if request.param == "astra":
+            yield data_api.url(stack.enter_context(a_keyspace(data_api)))
+        elif request.param == "astra-live":
+            yield await stack.enter_async_context(live_keyspace())
+        else:
+            yield f"{request.param}:///{tmp_path}"
 
 
 @pytest.fixture
