@@ -26,7 +26,7 @@ PRODUCT = [
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 SDK_HOMES = {
-    "astrapy": r"memory/\w+/astra\w*\.py",
+    "astrapy": r"memory/(\w+/)?astra\w*\.py",
     "redis": r"memory/(\w+/)?redis\w*\.py",
     "langchain_openai": r"agents/openai_models\.py",
     "openai": r"agents/openai_models\.py|memory/embedding/openai_\w+\.py",
