@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -48,6 +49,48 @@ def _seconds(value: Any) -> Any:
     return value
 
 
+def _switch(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in ("0", "1"):
+            raise ValueError("must be 0 or 1")
+        return value == "1"
+    return value
+
+
+def _is_open_to_others(url: str) -> bool:
+    """Whether a Redis address leaves this machine with neither a password nor TLS."""
+    try:
+        parts = urlsplit(url)
+        hosts = [one.strip() for one in parts.netloc.rpartition("@")[2].split(",")]
+        names = [urlsplit(f"//{host}").hostname or "" for host in hosts]
+        return (
+            parts.scheme.startswith("redis")
+            and not (parts.scheme.startswith("rediss") or parts.scheme == "redis+unix" or parts.password)
+            and not all(map(_is_loopback, names))
+        )
+    except ValueError:
+        return True
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+REDIS_SCHEMES = (
+    "redis",
+    "rediss",
+    "redis+unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
+Switch = Annotated[bool, BeforeValidator(_switch)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
@@ -64,9 +107,13 @@ class Settings(BaseModel):
     records: str = ""
     """Where long-term rows live: `sqlite:///DIR` or `astra://HOST/KEYSPACE`. Empty: SQLite in the data directory."""
     queue: str = ""
-    """Where tasks wait: `sqlite:///FILE` or `redis://HOST:PORT/DB`. Empty: SQLite in the data directory."""
+    """Where tasks wait: `sqlite:///FILE` or `redis://HOST:PORT/DB` (also `rediss://`, `redis+unix://`, `redis+sentinel://`,
+    `redis+cluster://`). Empty: SQLite in the data directory."""
     cache: str = ""
-    """Where forgettable values live: `sqlite:///FILE` or `redis://HOST:PORT/DB`. Empty: SQLite in the data directory."""
+    """Where forgettable values live: `sqlite:///FILE` or `redis://HOST:PORT/DB`, as for the queue. Empty: SQLite in the data
+    directory."""
+    allow_insecure_redis: Switch = False
+    """`1` allows a Redis on another machine to be used with neither a password nor TLS."""
     model: str = "offline:"
     """Which model writes: `offline:` (templates, no key) or `openai:NAME`."""
     embedder: str = "hash-v1"
@@ -136,13 +183,18 @@ class Settings(BaseModel):
             )
         for name, schemes in (
             ("records", ("sqlite", "austere", "astra", "astra+http")),
-            ("queue", ("sqlite", "redis", "rediss")),
-            ("cache", ("sqlite", "redis", "rediss")),
+            ("queue", ("sqlite", *REDIS_SCHEMES)),
+            ("cache", ("sqlite", *REDIS_SCHEMES)),
         ):
             url = getattr(self, name)
             if url and ("://" not in url or url.partition("://")[0] not in schemes):
                 raise ValueError(
                     f"{name} {mask_url(url)!r} must start with one of: {', '.join(s + '://' for s in schemes if s != 'austere')}"
+                )
+            if name != "records" and not self.allow_insecure_redis and _is_open_to_others(url):
+                raise ValueError(
+                    f"{name} {mask_url(url)!r} would be reached without password or TLS: add a password, use rediss://, "
+                    "or set COPYDESK_ALLOW_INSECURE_REDIS=1 for a network that nobody else can reach"
                 )
         return self
 

@@ -31,6 +31,8 @@ def configuration() -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, SecretStr) or value == "":
         return "–"
+    if isinstance(value, bool):
+        return f"`{int(value)}`"
     if isinstance(value, timedelta):
         return f"`{value.total_seconds():.0f}`"
     return f"`{value:.2f}`" if isinstance(value, float) else f"`{value}`"
