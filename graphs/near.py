@@ -71,6 +71,8 @@ async def _twins(context: GraphContext, piece: Piece, revision: Revision) -> lis
         recent = hit.row.updated_at >= since or hit.row.metadata.get("session_id") == piece.session_id
         if other is None or other.id == piece.id or not recent:
             continue
+        if piece.copy_n and other.platform_specs.get("slot") == piece.platform_specs.get("slot"):
+            continue  # posted again on purpose: a copy is named by the slot of what it copies
         if hit.row.metadata.get("content_hash") != other.content_hash or other.state not in _SPEAKING:
             continue  # the row is older than an edit, or what it says will not be said
         score = similarity(text, hit.row.content_text)

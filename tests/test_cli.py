@@ -201,6 +201,20 @@ def test_a_copy_is_a_new_piece_a_week_later(week: Cli) -> None:
     assert second["session_id"] != copied["session_id"]
 
 
+def test_a_copy_of_an_approved_piece_is_not_refused_for_saying_what_its_original_says(week: Cli) -> None:
+    piece = week.ok("piece", "list")[0]
+    week.ok("review", "approve", piece["piece_id"])
+    original = week.ok("review", "show", piece["piece_id"])
+    copied = week.ok("piece", "copy", piece["piece_id"], "--detach")
+    week.ok("session", "resume", copied["session_id"])
+    [made] = week.ok("piece", "list", "--session", copied["session_id"])
+    post = json.dumps({**original["post"], "first_comment": "Once more, because many asked."})
+    (week.data_dir / "post.json").write_text(post)
+    week.ok("review", "edit", made["piece_id"], "--file", str(week.data_dir / "post.json"))
+    week.ok("review", "approve", made["piece_id"])
+    assert week.ok("piece", "list", "--session", copied["session_id"])[0]["state"] == "approved"
+
+
 def test_session_cancel_ends_what_is_not_approved(week: Cli) -> None:
     [listed] = week.ok("session", "list")
     first, *_ = week.ok("piece", "list")

@@ -105,21 +105,25 @@ def nothing_is_reconciled() -> None:
 
 
 @mutation()
-def drafts_name_themselves_anew() -> None:
-    """A draft is different each time it is written, as with a model: what was stored must be used again."""
+def what_was_written_is_written_again() -> None:
+    """A step that died after storing its revision writes another; a model never says the same twice."""
+    import uuid
+
     from agents import creation
+    from graphs import piece
 
     write = creation.draft
 
     async def different(*args: Any, **kwargs: Any) -> Any:
-        import uuid
-
         draft = await write(*args, **kwargs)
-        return draft.model_copy(
-            update={"post": draft.post.model_copy(update={"first_comment": f"note {uuid.uuid4()}"})}
-        )
+        post = draft.post.model_copy(update={"first_comment": f"note {uuid.uuid4()}"})
+        return draft.model_copy(update={"post": post})
+
+    async def nothing(*args: Any) -> None:
+        return None
 
     creation.draft = different  # type: ignore[assignment]
+    piece.find_written = nothing  # type: ignore[assignment]
 
 
 @mutation("tests/contracts/test_checkpoints.py", "tests/test_checkpoint_takeover.py")
