@@ -251,7 +251,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, name: str, *, platform: str) -> Ca
 def broken_draft(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> tuple[Cli, Callable[[], None]]:
     """A week whose facebook piece was dead-lettered before its draft was stored."""
     small_brand(cli)
-    mend = breaking(monkeypatch, "_store", platform="facebook")
+    mend = breaking(monkeypatch, "store_draft", platform="facebook")
     run = cli.ok(*RUN)
     assert run["pieces"]["failed"] == 1
     return cli, mend
