@@ -58,13 +58,22 @@ class Checkpoints(Protocol):
         ...
 
 
-_ENGINES = {"sqlite": "memory.checkpoints.sqlite:open_sqlite_checkpoints"}
+_ENGINES = {
+    "sqlite": "memory.checkpoints.sqlite:open_sqlite_checkpoints",
+    "astra": "memory.checkpoints.astra:open_astra_checkpoints",
+    "astra+http": "memory.checkpoints.astra:open_astra_checkpoints",
+}
 
 
-def open_checkpoints(url: str, *, clock: Clock) -> AbstractAsyncContextManager[Checkpoints]:
-    """Open the checkpoints behind `url`: `sqlite:///FILE`. Raises SettingsError for an unknown scheme."""
+def open_checkpoints(url: str, *, clock: Clock, astra_token: str = "") -> AbstractAsyncContextManager[Checkpoints]:
+    """Open the checkpoints behind `url`: `sqlite:///FILE`, or `astra://HOST/KEYSPACE` with `astra_token`, or
+    `astra+http://[USER:PASSWORD@]HOST:PORT/KEYSPACE`. Raises SettingsError for an unknown scheme.
+    """
     scheme = url.partition("://")[0]
     if scheme not in _ENGINES:
         raise SettingsError(f"checkpoints: no engine for {scheme!r}; known: {', '.join(sorted(_ENGINES))}")
     module, _, name = _ENGINES[scheme].partition(":")
-    return cast(AbstractAsyncContextManager[Checkpoints], getattr(import_module(module), name)(url, clock=clock))
+    more = {"token": astra_token} if scheme.startswith("astra") else {}
+    return cast(
+        AbstractAsyncContextManager[Checkpoints], getattr(import_module(module), name)(url, clock=clock, **more)
+    )

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import operator
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypedDict
 
@@ -21,6 +22,8 @@ from memory.checkpoints.protocol import Checkpoints, open_checkpoints
 from memory.checkpoints.saver import LeasedSaver
 from memory.checkpoints.stored import Claim
 from memory.lease import Unleased
+from tests.fakes.astra_keyspaces import a_keyspace, live_engines, live_keyspace
+from tests.fakes.data_api import DataApi
 
 BRAND = "acme"
 
@@ -41,9 +44,15 @@ class SwitchableLease(Unleased):
         self.extensions += 1
 
 
-@pytest.fixture(params=["sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"{request.param}:///{tmp_path / 'checkpoints.db'}"
+@pytest.fixture(params=["sqlite", "astra", *live_engines()])
+async def url(request: pytest.FixtureRequest, tmp_path: Path, data_api: DataApi) -> AsyncIterator[str]:
+    async with AsyncExitStack() as stack:
+        if request.param == "astra":
+            yield data_api.url(stack.enter_context(a_keyspace(data_api)))
+        elif request.param == "astra-live":
+            yield await stack.enter_async_context(live_keyspace())
+        else:
+            yield f"{request.param}:///{tmp_path / 'checkpoints.db'}"
 
 
 @pytest.fixture
