@@ -271,7 +271,7 @@ def test_dead_letters_are_shown_with_their_reason_and_the_command_that_requeues(
     assert shown.code == 1
     [letter] = shown.json
     assert letter["id"] == f"advance:{piece['piece_id']}"
-    assert "no _store today" in letter["reason"]
+    assert "no store_draft today" in letter["reason"]
     assert cli.ok("queue", "list")["content_generation_queue"]["dead"] == 1
     mend()
     argv = letter["requeue"].split()[1:]
@@ -303,7 +303,7 @@ def test_a_piece_that_fails_again_stays_failed_and_says_why(broken_draft: tuple[
     [session] = cli.ok("session", "list")
     resumed = cli("session", "resume", session["session_id"], "--json")
     assert resumed.json["pieces"]["failed"] == 1
-    assert "no _store today" in cli.ok("piece", "show", failed_piece(cli)["piece_id"])["reason"]
+    assert "no store_draft today" in cli.ok("piece", "show", failed_piece(cli)["piece_id"])["reason"]
 
 
 @pytest.fixture
@@ -469,7 +469,7 @@ def test_why_tells_of_a_dead_letter(broken_draft: tuple[Cli, Callable[[], None]]
     told = cli("why", failed_piece(cli)["piece_id"])
     assert told.code == 0
     assert "dead-lettered" in told.out
-    assert "no _store today" in told.out
+    assert "no store_draft today" in told.out
 
 
 def test_doctor_finds_nothing_wrong_with_a_planned_week(week: Cli) -> None:
