@@ -18,7 +18,7 @@ import hashlib
 import random
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -64,7 +64,8 @@ REFUSED = (
 )
 _PASSING = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "STALE")
 """First words of answers that have no class of their own, or lose it inside a script, and that pass by themselves."""
-_NO_ACCESS = ("NOAUTH", "WRONGPASS", "NOPERM")
+_NO_ACCESS = re.compile(r"\b(NOAUTH|WRONGPASS|NOPERM)\b|invalid username-password pair|invalid password")
+"""A refused password comes as a plain ConnectionError where the connection itself logs in."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,11 @@ def translate_error(error: Exception, shown: str) -> CopydeskError:
     """Our error for one of the driver's; `shown` is the address without its password."""
     said = f"{type(error).__name__}: {str(error)[:200]}"
     first = str(error).partition(" ")[0]
-    if isinstance(error, REFUSED) or first in _NO_ACCESS:
+    if isinstance(error, REFUSED) or _NO_ACCESS.search(said):
         return SettingsError(f"Redis {shown} refuses this user ({said}): mend the user and password of its address")
     if isinstance(error, driver.OutOfMemoryError) or "OOM command not allowed" in said:
         return Backpressure(f"Redis {shown} is out of memory ({said}): start workers, or raise its maxmemory")
-    if isinstance(error, UNAVAILABLE | OSError) or first in _PASSING:
+    if isinstance(error, (*UNAVAILABLE, OSError)) or first in _PASSING:
         return Unavailable(f"Redis {shown} does not answer ({said}): see that it runs and can be reached")
     if isinstance(error, driver.DataError):
         return BadInput(f"Redis {shown} cannot take a value ({said})")
@@ -151,9 +152,12 @@ class RedisServer:
     async def repeat_script(self, text: str, keys: list[str], arguments: list[Any]) -> Any:
         """Run a script that is harmless to repeat, again while the server is away for a moment. Raises our errors."""
         for pause in PAUSES_S:
-            with suppress(Unavailable):
+            try:
                 return await self.script(text, keys, arguments)
-            await asyncio.sleep(pause * (1 + random.random()))
+            except Backpressure:
+                raise  # it answered, and a second asking would only add to its load
+            except Unavailable:
+                await asyncio.sleep(pause * (1 + random.random()))
         return await self.script(text, keys, arguments)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-from config.errors import CopydeskError, Unavailable
+from config.errors import Unavailable
 from config.ids import new_token
 from memory.redis_client import RedisServer
 
@@ -75,7 +75,7 @@ class RedisLane:
             batch, self._asked = self._asked[:_BATCH], self._asked[_BATCH:]
             try:
                 answers = await self._call(batch)
-            except CopydeskError as error:
+            except Exception as error:  # whatever it is, those who wait must hear of it, or they would wait for ever
                 for *_, future in batch:
                     if not future.done():
                         future.set_exception(error)
