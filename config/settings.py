@@ -105,7 +105,8 @@ class Settings(BaseModel):
     data_dir: Path = Path(".copydesk")
     """Folder of the embedded databases and the outbox; created with mode 0700."""
     records: str = ""
-    """Where long-term rows live: `sqlite:///DIR` or `astra://HOST/KEYSPACE`. Empty: SQLite in the data directory."""
+    """Where long-term rows live: `sqlite:///DIR`, `astra://HOST/KEYSPACE` or `astra+http://USER:PASSWORD@HOST:PORT/KEYSPACE`
+    (a Data API of your own). Graph checkpoints live there too when it is AstraDB. Empty: SQLite in the data directory."""
     queue: str = ""
     """Where tasks wait: `sqlite:///FILE` or `redis://HOST:PORT/DB` (also `rediss://`, `redis+unix://`, `redis+sentinel://`,
     `redis+cluster://`). Empty: SQLite in the data directory."""
@@ -212,6 +213,9 @@ class Settings(BaseModel):
 
     @property
     def checkpoints_url(self) -> str:
+        # Beside the rows: a session whose worker died, or that waited for a human, goes on on any machine.
+        if self.records.startswith(("astra://", "astra+http://")):
+            return self.records
         return f"sqlite:///{self.data_dir.absolute() / 'checkpoints.db'}"
 
     @property

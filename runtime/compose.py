@@ -162,12 +162,18 @@ async def open_runtime(
         yield Runtime(
             settings=settings,
             clock=clock,
-            records=await stack.enter_async_context(open_records(settings.records_url, clock=clock)),
+            records=await stack.enter_async_context(
+                open_records(settings.records_url, clock=clock, astra_token=settings.astra_token.get_secret_value())
+            ),
             queue=await stack.enter_async_context(
                 open_queue(settings.queue_url, clock=clock, max_length=settings.max_queue)
             ),
             cache=await stack.enter_async_context(open_cache(settings.cache_url, clock=clock)),
-            checkpoints=await stack.enter_async_context(open_checkpoints(settings.checkpoints_url, clock=clock)),
+            checkpoints=await stack.enter_async_context(
+                open_checkpoints(
+                    settings.checkpoints_url, clock=clock, astra_token=settings.astra_token.get_secret_value()
+                )
+            ),
             user_sessions=await stack.enter_async_context(open_user_sessions(settings.session_db, clock=clock)),
             embedder=embedder,
             owner=current_owner(f"{os.path.basename(sys.argv[0])[:20]}-{new_token()[:8]}"),
