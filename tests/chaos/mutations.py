@@ -146,7 +146,7 @@ def the_last_decider_wins() -> None:
     SqliteRecords.create_once = always  # type: ignore[method-assign]
 
 
-@mutation("tests/test_ledger.py")
+@mutation("tests/test_ledger.py::test_what_was_paused_or_unsealed_meanwhile_is_not_sent_and_says_why")
 def the_seal_is_not_read_again() -> None:
     """Nobody looks at seal and pause between the permit and the first byte."""
     from tools.publish.ledger import Ledger
