@@ -146,7 +146,9 @@ def server_filter(row_type: type[Row], filters: Mapping[str, Any]) -> tuple[dict
             if name not in filters:
                 break
             chosen.append(name)
-        if len(chosen) < len(key.columns) and (found := [n for n in filters if n in indexes and n not in chosen]):
+        # A partition that does not name the brand holds one brand's rows all the same.
+        found = [name for name in filters if name in indexes and name not in chosen and name != "brand"]
+        if found and len(chosen) < len(key.columns):
             chosen = [*key.partition, *found]
     else:
         chosen = [name for name in filters if name in indexes]
