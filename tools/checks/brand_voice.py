@@ -4,37 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from config.vocabulary import Severity
 from memory.rows.checks import Finding
 from tools.checks.context import FieldText, Judge
-from tools.checks.normalise import Folded, fold
+from tools.checks.normalise import fold, words_with_spans
 
-_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)*|[^\W\d_]+")
 _PROSE = ("title", "caption", "script", "first_comment", "text", "slides", "parts", "on_screen_text")
 _EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf\U0001f1e6-\U0001f1ff]")
 _GRADE = re.compile(r"reading grade (?:at most|up to|<=) ?(\d+)", re.IGNORECASE)
 _VOWELS = re.compile(r"[aeiouy]+")
 
 
-def words_with_spans(folded: Folded) -> tuple[list[str], list[tuple[int, int]]]:
-    """The words of folded text and their spans in it."""
-    found = list(_WORD.finditer(folded.text))
-    return [m.group() for m in found], [m.span() for m in found]
+@lru_cache(maxsize=4096)
+def needle_of(phrase: str) -> tuple[str, ...]:
+    """The folded words of a brand's phrase; the same few hundred are looked for in every field of every post."""
+    return words_with_spans(fold(phrase))[0]
 
 
 def occurrences(needle: Sequence[str], words: Sequence[str]) -> list[int]:
     """Where the whole run `needle` begins in `words`."""
-    wanted = list(needle)
-    return (
-        [n for n in range(len(words) - len(wanted) + 1) if list(words[n : n + len(wanted)]) == wanted] if wanted else []
-    )
+    wanted = tuple(needle)
+    if not wanted or wanted[0] not in words:
+        return []
+    last = len(words) - len(wanted) + 1
+    return [n for n in range(last) if words[n] == wanted[0] and tuple(words[n : n + len(wanted)]) == wanted]
 
 
 def phrase_spans(phrase: str, text: FieldText) -> list[tuple[int, int]]:
     """The spans, in the original text, at which all the words of `phrase` stand side by side."""
-    words, spans = words_with_spans(text.folded)
-    needle, _ = words_with_spans(fold(phrase))
+    words, spans = text.words
+    needle = needle_of(phrase)
     return [text.folded.span(spans[n][0], spans[n + len(needle) - 1][1]) for n in occurrences(needle, words)]
 
 

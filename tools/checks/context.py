@@ -11,7 +11,7 @@ from config.vocabulary import Severity
 from memory.rows.checks import Finding
 from tools.checks.guards import GUARDS, Guard
 from tools.checks.lexicon import lexicon
-from tools.checks.normalise import Folded, fold, sentence_ranges, tokens_of
+from tools.checks.normalise import Folded, fold, sentence_ranges, tokens_of, words_with_spans
 from tools.checks.rules import Rule, Sentence, load_pack, matches
 
 QUOTE_LIMIT = 160
@@ -30,6 +30,11 @@ class FieldText:
     @cached_property
     def folded(self) -> Folded:
         return fold(self.text, lexicon().knows)
+
+    @cached_property
+    def words(self) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+        """The folded words and their spans in the folded text."""
+        return words_with_spans(self.folded)
 
     @cached_property
     def sentences(self) -> list[Sentence]:

@@ -37,6 +37,7 @@ _DASHES = "‐‑‒–—―−﹘﹣－"
 _SPACES = {"™", "®", "©", "℠", "¹", "²", "³", "⁴", "⁵", "⁰", "†", "‡", "§"}
 _SPELLED = re.compile(r"(?<![a-z0-9'])[a-z]([ .\-_*·|/~])(?:[a-z]\1)+[a-z](?![a-z0-9'])")
 _MASKED_WORD = re.compile(r"(?<![a-z0-9])(?=[a-z0-9@$!|*+]*[a-z])[a-z0-9@$!|*+]+(?![a-z0-9])")
+_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)*|[^\W\d_]+")
 _LEET = str.maketrans("0134578@$!|+", "oieastbasiit")
 _LEET_L = str.maketrans("0134578@$!|+", "olcastbaslit")
 
@@ -124,6 +125,12 @@ def _undisguise(word: str, known: Callable[[str], bool]) -> str:
     else:
         plain = next((option for option in (body.translate(_LEET), body.translate(_LEET_L)) if known(option)), "")
     return word.replace(body, plain, 1) if plain else ""
+
+
+def words_with_spans(folded: Folded) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+    """The words of folded text and their spans in it."""
+    found = list(_WORD.finditer(folded.text))
+    return tuple(m.group() for m in found), tuple(m.span() for m in found)
 
 
 @dataclass(frozen=True)
