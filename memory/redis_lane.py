@@ -93,4 +93,4 @@ class RedisLane:
         arguments: list[Any] = [self._now(), self._name, number, self._extra]
         for verb, given, _, _ in batch:
             arguments += (verb, len(given), *given)
-        return list(await self._server.repeat_script(self._script, [self._key], arguments))
+        return list(await self._server.repeat_script(self._script, [self._key], arguments, pinned=True))
