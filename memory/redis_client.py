@@ -176,7 +176,7 @@ class RedisServer:
     async def unpin(self) -> None:
         """Close the pinned connection, if there is one."""
         if self._pinned is not None:
-            await self._pinned.disconnect(nowait=True)
+            await self._pinned.disconnect()
             await self.client.connection_pool.release(self._pinned)
             self._pinned = None
 
