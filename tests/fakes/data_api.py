@@ -249,7 +249,8 @@ class DataApi:
             key = table.insert(arguments["document"])
             return {"status": {"primaryKeySchema": _key_schema(table), "insertedIds": [key]}}
         if command == "insertMany":
-            return _insert_many(table, arguments["documents"], partial)
+            ordered = (arguments.get("options") or {}).get("ordered", False)
+            return _insert_many(table, arguments["documents"], partial, ordered)
         if command == "updateOne":
             table.update_one(where, arguments["update"])
             return {"status": {"matchedCount": 1, "modifiedCount": 1}}  # astra.md 0.1: always
@@ -309,8 +310,12 @@ def _key_schema(table: Table) -> dict[str, Any]:
     return {column: table.columns[column] for column in table.key}
 
 
-def _insert_many(table: Table, documents: list[dict[str, Any]], partial: bool) -> dict[str, Any]:
-    """astra.md 1.2: independent inserts, at most 100; `partial` lets every second one fail as a timeout."""
+def _insert_many(table: Table, documents: list[dict[str, Any]], partial: bool, ordered: bool) -> dict[str, Any]:
+    """astra.md 1.2: independent inserts, at most 100; `partial` lets every second one fail as a timeout.
+
+    Ordered, a row that is refused refuses the whole request: astrapy's own table tests say so.
+    """
+    before = dict(table.rows)
     if len(documents) > 100:
         raise Refused("INVALID_REQUEST_STRUCTURE", "amount of documents to insert is over the max limit")
     responses: list[dict[str, Any]] = []
@@ -324,6 +329,11 @@ def _insert_many(table: Table, documents: list[dict[str, Any]], partial: bool) -
             errors.append(refusal.body)
             named = [document.get(column) for column in table.key]
             responses.append({"_id": named, "status": "ERROR", "errorsIdx": len(errors) - 1})
+    if ordered and errors:
+        table.rows, errors = before, errors[:1]
+        responses = [
+            {"_id": r["_id"], "status": "ERROR" if "errorsIdx" in r else "SKIP", "errorsIdx": 0} for r in responses
+        ]
     answer: dict[str, Any] = {"status": {"primaryKeySchema": _key_schema(table), "documentResponses": responses}}
     return {**answer, "errors": errors} if errors else answer
 
