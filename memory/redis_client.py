@@ -192,7 +192,8 @@ class RedisServer:
         return await self.script(text, keys, arguments, pinned=pinned)
 
 
-def _client(address: Address) -> Redis | RedisCluster:
+def _clients(address: Address) -> list[Redis | RedisCluster]:
+    # The one to use, and those that it asks where the master is.
     options: dict[str, Any] = {
         "socket_timeout": TIMEOUT_S,
         "socket_connect_timeout": TIMEOUT_S,
@@ -203,7 +204,7 @@ def _client(address: Address) -> Redis | RedisCluster:
     }
     parts = urlsplit(address.url)
     if address.kind == "cluster":
-        return RedisCluster.from_url(address.url, **options)
+        return [RedisCluster.from_url(address.url, **options)]
     if address.kind == "sentinel":
         user, _, hosts = parts.netloc.rpartition("@")
         name, _, password = user.partition(":")
@@ -217,8 +218,8 @@ def _client(address: Address) -> Redis | RedisCluster:
         found = [(host, int(port or 26379)) for host, _, port in (one.partition(":") for one in hosts.split(","))]
         sentinel = Sentinel(found, sentinel_kwargs=dict(options), **options)
         access: dict[str, Any] = {"username": unquote(name) or None, "password": unquote(password) or None}
-        return sentinel.master_for(service, db=int(db or 0), **access)
-    return Redis.from_url(address.url, **options)
+        return [sentinel.master_for(service, db=int(db or 0), **access), *sentinel.sentinels]
+    return [Redis.from_url(address.url, **options)]
 
 
 @asynccontextmanager
@@ -226,14 +227,15 @@ async def open_redis(url: str) -> AsyncIterator[RedisServer]:
     """A client of the server at `url`, not connected yet. Raises SettingsError for an address that cannot be one."""
     address = parse_address(url)
     try:
-        client = _client(address)
+        clients = _clients(address)
     except (ValueError, TypeError, driver.RedisError) as error:
         raise SettingsError(f"Redis address {address.shown!r} is malformed ({error})") from None
     try:
-        server = RedisServer(client, address)
+        server = RedisServer(clients[0], address)
         try:
             yield server
         finally:
             await server.unpin()
     finally:
-        await client.aclose()
+        for client in clients:
+            await client.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -30,7 +31,7 @@ from memory.cache import Held, open_cache
 from memory.queue import Enqueued, Lease, Task, TaskQueue, open_queue
 from memory.redis_client import open_redis, parse_address, translate_error
 from tests.contracts.queue_engines import a_task, an_owner
-from tests.fakes.redis_proxy import Relay, open_relay
+from tests.fakes.redis_proxy import Relay, open_relay, open_tls_relay
 from tests.fakes.redis_server import RedisServer, redis_url, shared_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -410,6 +411,70 @@ async def test_an_acl_user_with_our_keys_alone_is_enough(server: RedisServer) ->
         with pytest.raises(SettingsError, match="refuses this user") as caught:
             await queue.enqueue(a_task(SystemClock()))
         assert "wr0ng" not in str(caught.value)
+
+
+async def test_tls_is_used_and_a_stranger_with_a_certificate_of_his_own_is_refused(tmp_path: Path) -> None:
+    certificate = ROOT / "tests/data/loopback_tls.pem"
+    async with open_tls_relay(shared_server().socket, certificate) as port:
+        url = f"rediss://127.0.0.1:{port}/0?{redis_url(tmp_path).partition('?')[2]}"
+        async with open_queue(f"{url}&ssl_ca_certs={certificate}", clock=SystemClock()) as queue:
+            await queue.enqueue(a_task(SystemClock()))
+            assert len(await claim(queue)) == 1
+        async with open_cache(f"{url}&ssl_ca_certs={certificate}", clock=SystemClock()) as store:
+            await store.for_brand("acme").put("k", 1, ttl=MINUTE)
+            assert await store.for_brand("acme").get("k") == 1
+        async with open_queue(url, clock=SystemClock()) as queue:
+            with pytest.raises(Unavailable, match="certificate"):
+                await queue.depths()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def both_work(url: str) -> None:
+    """A task and a value go through."""
+    async with open_queue(url, clock=SystemClock()) as queue, open_cache(url, clock=SystemClock()) as store:
+        assert await queue.enqueue(a_task(SystemClock(), "a"), a_task(SystemClock(), "b")) == [Enqueued.CREATED] * 2
+        await queue.complete(*await claim(queue, limit=2))
+        assert (await queue.depths()) == {}
+        for brand in ("acme", "other"):
+            await store.for_brand(brand).append("coord:s", brand, ttl=MINUTE)
+            assert await store.for_brand(brand).items("coord:s") == [brand]
+
+
+@pytest.mark.slow
+async def test_a_cluster_works_because_every_key_of_a_call_has_one_hash_tag() -> None:
+    port = free_port() % 50_000 + 5_000  # the port of its bus is 10,000 above
+    server = RedisServer("--cluster-enabled", "yes", port=port).start()
+    try:
+        server.command("CLUSTER", "ADDSLOTS", *map(str, range(16384)))
+        deadline = time.monotonic() + 20
+        while "cluster_state:ok" not in server.command("CLUSTER", "INFO"):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        await both_work(f"redis+cluster://127.0.0.1:{port}")
+    finally:
+        server.close()
+
+
+@pytest.mark.slow
+async def test_sentinels_name_the_master() -> None:
+    master = RedisServer(port=free_port()).start()
+    port = free_port()
+    config = master.folder / "sentinel.conf"
+    config.write_text(f"sentinel monitor desk 127.0.0.1 {master.port} 1\n", encoding="utf-8")
+    sentinel = RedisServer("--sentinel", port=port, config=config).start()
+    try:
+        await both_work(f"redis+sentinel://127.0.0.1:{port}/desk/0")
+        async with open_queue(f"redis+sentinel://127.0.0.1:{port}/unknown", clock=SystemClock()) as queue:
+            with pytest.raises(Unavailable, match="unknown"):
+                await queue.depths()
+    finally:
+        sentinel.close()
+        master.close()
 
 
 def driver_errors() -> list[type[BaseException]]:

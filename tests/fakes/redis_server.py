@@ -36,11 +36,12 @@ def redis_binary() -> str:
 class RedisServer:
     """A server that a test may start, kill and start again on the same data."""
 
-    def __init__(self, *options: str, port: int = 0) -> None:
+    def __init__(self, *options: str, port: int = 0, config: Path | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="cd-redis-"))  # short: a socket's path has at most 107 bytes
         self.socket = self.folder / "s"
         self.port = port
         self.options = options
+        self.config = config
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
 
@@ -50,8 +51,17 @@ class RedisServer:
 
     def start(self) -> RedisServer:
         """Start it and wait until it answers."""
-        command = [redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket)]
-        command += ["--dir", str(self.folder), "--save", "", "--daemonize", "no", *self.options]
+        command = [
+            redis_binary(),
+            *([str(self.config)] if self.config else []),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--unixsocket",
+            str(self.socket),
+        ]
+        command += ["--dir", str(self.folder), *([] if self.config else ["--save", ""]), *self.options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         while not self._answers():
