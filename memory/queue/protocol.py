@@ -125,7 +125,9 @@ class TaskQueue(Protocol):
 
     A task is leased by at most one worker at a time. A lease that has run out, or whose owner is dead on this host, gives the
     task back with `deaths` counted up, so a handler may run more than once: handlers are idempotent on `Task.id`.
-    Ordering at claim time: highest priority, then earliest `run_at`, then first enqueued. Every call may raise Unavailable.
+    Ordering at claim time: highest priority, then earliest `run_at`, then first enqueued. An engine may let the brands of one
+    priority take turns, and then orders each brand's tasks so (Redis does, SQLite does not). Every call may raise Unavailable:
+    then it was done or it was not, and asking again is harmless.
     """
 
     async def enqueue(self, *tasks: Task) -> list[Enqueued]:
