@@ -122,7 +122,8 @@ class MemoryStore(BaseStore):
 
         Ranked by similarity x relevance x freshness: cosine similarity to the query (0 to 1), the relevance that was stored
         with the memory, and `freshness` by the time since its last update. A product, so that what is unrelated, declared
-        irrelevant or long past cannot be outweighed by the other two. Exact over everything stored; 0 is never recalled.
+        irrelevant or long past cannot be outweighed by the other two. Exact over everything stored, or over the nearest
+        that the store returns at once where it returns only so many; 0 is never recalled.
         """
         now = self._clock.now()
         types = [MEMORY_TYPES.parse(name) for name in (MEMORY_TYPES if memory_types is None else memory_types)]
@@ -143,15 +144,21 @@ class MemoryStore(BaseStore):
     ) -> list[Recalled]:
         # No factor is above 1, so once the limit-th best score reaches the least similarity seen, nothing unseen can beat it.
         size = max(50, 4 * limit)
+        best: list[Recalled] = []
         while True:
-            hits = await self._records.search(
-                AgentMemory,
-                vector,
-                embedder_id=self._embedder.id,
-                limit=size,
-                agent_type=agent,
-                memory_type=memory_type,
-            )
+            try:
+                hits = await self._records.search(
+                    AgentMemory,
+                    vector,
+                    embedder_id=self._embedder.id,
+                    limit=size,
+                    agent_type=agent,
+                    memory_type=memory_type,
+                )
+            except Unsupported:
+                if not best:
+                    raise
+                return best  # a store that returns only so many at once: the best of its nearest
             best = sorted((_ranked(item_of_row(hit.row, hit.score), now) for hit in hits), key=_order)[:limit]
             if len(hits) < size or (len(best) == limit and best[-1].score >= hits[-1].score):
                 return best

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.store.base import PutOp
 
 from config.clock import ManualClock
 from config.errors import SettingsError, Unsupported
@@ -20,6 +21,7 @@ from memory.astra_schema import INDEXES_PER_DATABASE, INDEXES_PER_TABLE, PLAN
 from memory.checkpoints.astra_rows import Key, taken_over, write_rows, writes_of
 from memory.checkpoints.protocol import open_checkpoints
 from memory.checkpoints.stored import StoredWrite
+from memory.graph_store import MemoryStore
 from memory.lease import Unleased
 from memory.records import Records, RecordsStore, open_records
 from memory.records.astra_rows import behind, indexed, server_filter
@@ -38,6 +40,7 @@ from memory.rows import (
 )
 from memory.rows.row import Row
 from tests.contracts.test_checkpoints import newest, put
+from tests.contracts.test_memory_store import CountingEmbedder, says
 from tests.contracts.test_records import a_claim, a_fire, a_memory, a_piece, a_step, a_vector
 from tests.fakes.astra_keyspaces import a_keyspace, a_server
 from tests.fakes.data_api import HARMLESS, DataApi
@@ -204,6 +207,20 @@ async def test_no_more_rows_than_the_server_returns_can_be_searched_for(records:
     assert len(await records.search(BrandKnowledge, a_vector(1.0), embedder_id="e1", limit=1000)) == 1
     with pytest.raises(Unsupported, match="1000"):
         await records.search(BrandKnowledge, a_vector(1.0), embedder_id="e1", limit=1001)
+
+
+async def test_recall_ranks_the_nearest_that_the_server_returns(
+    records: Records, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memory.records.astra.NEAREST_LIMIT", 60)
+    memories = MemoryStore(records, CountingEmbedder(), clock=clock)
+    place = ("research", "semantic")
+    await memories.abatch([PutOp(place, f"k{n:02}", says("sleep", 0.01)) for n in range(70)])
+    await memories.aput(place, "relevant", says("sleep", 1.0))
+    recalled = await memories.recall("research", "sleep", 1, ["semantic"])
+    assert len(recalled) == 1
+    with pytest.raises(Unsupported):
+        await memories.recall("research", "sleep", 20, ["semantic"])
 
 
 async def test_an_expired_memory_takes_no_place_among_the_nearest(records: Records, clock: ManualClock) -> None:
