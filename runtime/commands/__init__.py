@@ -18,5 +18,7 @@ VERBS = (
     "why",
     "doctor",
     "db",
+    "backup",
+    "restore",
 )
 """The modules of this folder, in the order in which `--help` lists them."""
