@@ -41,7 +41,7 @@ from memory.rows import (
 from memory.rows.row import Row
 from tests.contracts.test_checkpoints import newest, put
 from tests.contracts.test_memory_store import CountingEmbedder, says
-from tests.contracts.test_records import a_claim, a_fire, a_memory, a_piece, a_step, a_vector
+from tests.contracts.test_records import NOW, a_claim, a_fire, a_memory, a_piece, a_step, a_vector
 from tests.fakes.astra_keyspaces import a_keyspace, a_server
 from tests.fakes.data_api import HARMLESS, DataApi
 
@@ -365,3 +365,11 @@ async def test_a_step_of_a_graph_costs_two_requests(api: DataApi, keyspace: str,
         counted.clear()
         await checkpoints.claim("acme", "t", Unleased())
         assert sum(counted.values()) <= 15  # of a take-over
+
+
+async def test_every_millisecond_reads_back_as_it_was(records: Records) -> None:
+    """Timestamps of astrapy 2.3 do not: it reads .009 as .008, and instants far away by a microsecond."""
+    rows = [a_piece(id=f"{n:03}", created_at=NOW + timedelta(milliseconds=n)) for n in range(1000)]
+    await records.put(*rows)
+    found = await records.find_many(Piece, [{"id": row.id} for row in rows])
+    assert [row.created_at for row in found] == [row.created_at for row in rows]

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from config.clock import Clock
+from config.clock import Clock, to_millis
 from config.errors import Conflict, Damaged, NotFound, SettingsError, Unavailable, Unsupported
 from config.ids import name_id, parse_slug
 from memory.astra_client import CHUNK, IN_VALUES, AstraDatabase, open_astra_database
@@ -51,12 +51,15 @@ class AstraRecordsStore:
     def all_brands(self) -> Records:
         return AllBrands(AstraRecords(self, ALL_BRANDS, Unleased()))
 
+    def now(self) -> int:
+        return to_millis(self.clock.now())
+
     async def sweep(self, *, limit: int = 1000) -> int:
         schema.check_limit(limit)
         swept = 0
         for row_type in filter(schema.expires, ROW_TYPES):
             (key,) = row_type.key.columns  # tables of rows that expire are keyed by id alone
-            expired = {"expires_at": {"$lte": self.clock.now()}}
+            expired = {"expires_at": {"$lte": self.now()}}
             found = self.database.find(row_type.table, expired, columns=[key], limit=limit - swept)
             ids = [row[key] async for row in found]
             for start in range(0, len(ids), IN_VALUES):
@@ -82,7 +85,7 @@ class AstraRecords:
     def _sees(self, row_type: type[Row], columns: Mapping[str, Any]) -> bool:
         if self._brand not in (columns["brand"], ALL_BRANDS):
             return False
-        return not schema.expires(row_type) or columns["expires_at"] > self._store.clock.now()
+        return not schema.expires(row_type) or columns["expires_at"] > self._store.now()
 
     async def get(self, row_type: type[R], **key: Any) -> R:
         row = await self.find(row_type, **key)
@@ -226,7 +229,7 @@ class AstraRecords:
             return []
         where: dict[str, Any] = {"brand": self._brand, "embedder_id": embedder_id, **to_columns(row_type, filters)}
         if schema.expires(row_type):
-            where["expires_at"] = {"$gt": self._store.clock.now()}
+            where["expires_at"] = {"$gt": self._store.now()}
         found = await self._database.nearest(row_type.table, row_type.vector, vector, where, limit=limit)
         least = max(min_score, 0.0)
         scored = []
