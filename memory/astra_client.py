@@ -86,21 +86,20 @@ class AstraDatabase:
     async def _call(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """`call`, made again after Unavailable: three attempts, full jitter, Retry-After honoured."""
 
-        def wait(state: Any) -> float:
-            error = state.outcome.exception()
-            if error.retry_after is not None:
-                return min(float(error.retry_after.total_seconds()), _LONGEST_WAIT_S)
-            return self._random.uniform(0, min(_LONGEST_WAIT_S, 0.4 * 2.0**state.attempt_number))
-
         async def attempt() -> T:
             async with self._turn:
                 with translated(what):
                     return await call()
 
+        try:
+            return await attempt()  # nearly always: setting up the retries costs as much as a tenth of the call
+        except Unavailable as error:
+            first = error
+        await self._clock.sleep(timedelta(seconds=_pause(first, 1, self._random)))
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_after_attempt(ATTEMPTS - 1),
             retry=retry_if_exception_type(Unavailable),
-            wait=wait,
+            wait=lambda state: _pause(state.outcome.exception(), state.attempt_number + 1, self._random),  # type: ignore[union-attr]
             sleep=lambda seconds: self._clock.sleep(timedelta(seconds=seconds)),
             reraise=True,
         )
@@ -303,6 +302,13 @@ class AstraDatabase:
             f"creating {name}",
             lambda: self._database.create_collection(name, definition=definition, collection_admin_timeout_ms=_DDL_MS),
         )
+
+
+def _pause(error: Any, attempt: int, dice: random.Random) -> float:
+    """Seconds to wait after the `attempt`-th attempt."""
+    if error.retry_after is not None:
+        return min(float(error.retry_after.total_seconds()), _LONGEST_WAIT_S)
+    return dice.uniform(0, min(_LONGEST_WAIT_S, 0.4 * 2.0**attempt))
 
 
 def as_vector(numbers: Sequence[float]) -> DataAPIVector:

@@ -214,12 +214,13 @@ async def test_what_will_not_pass_is_not_tried_again(api: DataApi, records: Reco
     assert fault.times == 99
 
 
-async def test_a_wrong_token_is_refused_in_one_line_that_does_not_show_it(clock: ManualClock) -> None:
-    with a_server() as api:
-        api.token = "the right one"
-        api.keyspaces["ks"] = Keyspace()
-        with pytest.raises(SettingsError, match="COPYDESK_ASTRA_TOKEN") as refused:
-            await create_schema(api.url("ks"), clock=clock)
+async def test_a_wrong_token_is_refused_in_one_line_that_does_not_show_it(
+    api: DataApi, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "token", "the right one")
+    api.keyspaces["refused"] = Keyspace()
+    with pytest.raises(SettingsError, match="COPYDESK_ASTRA_TOKEN") as refused:
+        await create_schema(api.url("refused"), clock=clock)
     assert "secret" not in str(refused.value)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 from memory.astra_client import as_vector
@@ -109,16 +110,27 @@ def encode(row: Row) -> dict[str, Any]:
     return sent
 
 
+@cache
+def _names(row_type: type[Row]) -> tuple[tuple[str, bool], ...]:
+    """Each column in order, and whether its values are read as they are."""
+    return tuple(
+        (col.name, col.kind not in (Kind.VECTOR, Kind.BOOLEAN) and not _escaped(row_type, col.name))
+        for col in schema.columns(row_type)
+    )
+
+
 def decode(row_type: type[R], columns: Mapping[str, Any]) -> R:
     """The row of what was read. Columns that this version does not know are left aside. Raises Damaged."""
     values = []
-    for col in schema.columns(row_type):
-        value = columns.get(col.name)
-        if col.kind is Kind.VECTOR:
+    for name, plain in _names(row_type):
+        value = columns.get(name)
+        if plain:
+            values.append(value)
+        elif name == row_type.vector:
             raw = columns.get(raw_column(row_type))
             values.append(raw or b"" if value is None else struct.pack(f"<{len(value)}f", *value))
         else:
-            values.append(from_column(row_type, col.name, value))
+            values.append(from_column(row_type, name, value))
     return schema.decode_row(row_type, values)
 
 
