@@ -17,10 +17,14 @@ def _prepare_path() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code (design: 0 ok, 1 findings, 2 bad input, 3 waiting for a human, 74, 75, 130)."""
-    _prepare_path()
-    from runtime.commands.common import dispatch
+    try:
+        _prepare_path()
+        from runtime.commands.common import dispatch
 
-    return dispatch(sys.argv[1:] if argv is None else argv)
+        return dispatch(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:  # while still starting
+        print("stopped: interrupted before anything was done", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

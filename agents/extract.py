@@ -69,7 +69,7 @@ def plan_week(material: Mapping[str, Any]) -> dict[str, Any]:
     for day in material["days"]:
         facet, angle = FACETS[day - 1]
         own = [phrase for n, phrase in enumerate(known) if n % 7 == day - 1]
-        title = f"{theme['title']}: {facet[:1].lower()}{facet[1:]}"
+        title = facet
         days.append(
             {
                 "day": day,

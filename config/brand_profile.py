@@ -7,6 +7,7 @@ The folder is the source of the brand's guideline, claim and template rows; ever
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -16,8 +17,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from config.errors import BadInput, NotFound
-from config.vocabulary import CONTENT_TYPES, PLATFORMS, Severity, nearest
+from config.vocabulary import CONTENT_TYPES, PLATFORMS, RULE_PACKS, Severity, nearest
 
+_SMALL_WORDS = frozenset(
+    """
+    the and for with from our your their are was not but you can how why what when who all any into about over
+    """.split()  # noqa: SIM905 - a line of quoted words is no easier to read
+)
 MAX_FILE_BYTES = 1024 * 1024
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
@@ -32,7 +38,14 @@ class Cell(_Part):
     day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
     platform: str
     content_type: str
-    time: str = Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
+    time: str
+
+    @field_validator("time", mode="before")
+    @classmethod
+    def _time(cls, value: Any) -> Any:
+        if not isinstance(value, str) or not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
+            raise ValueError('is not a time: write it as "08:00", from "00:00" to "23:59"')
+        return value
 
     @field_validator("platform")
     @classmethod
@@ -136,9 +149,33 @@ class BrandProfile(_Part):
     templates: tuple[Template, ...] = ()
     content_hash: str = ""
 
-    @field_validator("zone")
+    @field_validator("packs")
     @classmethod
-    def _zone(cls, value: str) -> str:
+    def _packs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError(f"names no rule pack, so nothing would be checked: name some of {', '.join(RULE_PACKS)}")
+        for pack in value:
+            if pack not in RULE_PACKS:
+                raise ValueError(
+                    f"holds {pack!r}, which is no rule pack{nearest(pack, list(RULE_PACKS))}; there are: {', '.join(RULE_PACKS)}"
+                )
+        return value
+
+    @field_validator("grid")
+    @classmethod
+    def _grid(cls, value: tuple[Cell, ...]) -> tuple[Cell, ...]:
+        for n, cell in enumerate(value):
+            if any(
+                (cell.day, cell.platform, cell.time) == (other.day, other.platform, other.time) for other in value[:n]
+            ):
+                raise ValueError(f"has two cells on {cell.day} at {cell.time} for {cell.platform}: move or remove one")
+        return value
+
+    @field_validator("zone", mode="before")
+    @classmethod
+    def _zone(cls, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError('is not a time zone: use an IANA name in quotes, such as "Europe/Berlin"')
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -156,7 +193,8 @@ class BrandProfile(_Part):
             if wanted in (theme.name, theme.title.lower()):
                 return theme
         slug = "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in wanted).split())[:64].strip("-")
-        return Theme(name=slug or "theme", title=text.strip(), keywords=tuple(wanted.split()))
+        words = [word for word in re.findall(r"[^\W_]{3,}", wanted) if word not in _SMALL_WORDS]
+        return Theme(name=slug or "theme", title=text.strip(), keywords=tuple(dict.fromkeys(words)))
 
 
 _LISTS = {
@@ -209,7 +247,7 @@ def load_brand(folder: Path) -> BrandProfile:
                 f"{folder / file}: unknown field {spot!r}{nearest(str(first['loc'][-1]), known)}: remove or rename it"
             ) from None
         raise BadInput(
-            f"{folder / file}: {spot} = {str(first['input'])[:80]!r}: {first['msg'].removeprefix('Value error, ')}"
+            f"{folder / file}: {spot} = {first['input']!r:.120}: {first['msg'].removeprefix('Value error, ')}"
         ) from None
 
 

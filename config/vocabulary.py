@@ -49,6 +49,7 @@ class Registry:
 PLATFORMS = Registry("platform", "instagram", "tiktok", "youtube", "facebook", "twitter")
 CONTENT_TYPES = Registry("content type", "reel", "story", "carousel", "quote", "thread")
 CHECK_TYPES = Registry("check type", "medical_claim", "brand_voice", "legal_review")
+RULE_PACKS = Registry("rule pack", "us", "uk", "eu", "platform")
 MEMORY_TYPES = Registry("memory type", "short_term", "long_term", "episodic", "semantic")
 TASK_KINDS = Registry(
     "task kind", "advance_session", "advance_piece", "publish", "reconcile", "reconcile_publication", "sweep"

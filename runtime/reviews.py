@@ -169,7 +169,7 @@ async def edit(
             sources=old.sources,
             citations=old.citations,
             gaps=(),
-            mode=old.mode,
+            mode="human",
             author=by,
             run=piece.run + 1,
             revision=0,

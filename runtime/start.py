@@ -64,7 +64,7 @@ async def start_cycle(
         and plans[-1].request_hash == _hash(inputs)
         and not (replan and plans[-1].status is SessionStatus.CANCELLED)
     ):
-        return await _materialise(runtime, records, plans[-1])
+        return await materialise(runtime, records, plans[-1])
     if plans and not replan:
         raise Conflict(
             f"week {cycle_key} is planned already by session {plans[-1].id} with theme {plans[-1].theme!r}: "
@@ -104,7 +104,7 @@ async def start_cycle(
         raise Conflict(
             f"week {cycle_key} was planned just now by session {once.row.id} with theme {once.row.theme!r}: use --replan"
         )
-    return await _materialise(runtime, records, once.row)
+    return await materialise(runtime, records, once.row)
 
 
 async def start_piece(runtime: Runtime, brand: str, *, topic: str, slot: Slot, copy: int = 0) -> Session:
@@ -132,7 +132,7 @@ async def start_piece(runtime: Runtime, brand: str, *, topic: str, slot: Slot, c
         request=request,
         inputs=inputs,
     )
-    return await _materialise(runtime, records, session)
+    return await materialise(runtime, records, session)
 
 
 def _session(
@@ -168,7 +168,7 @@ def _session(
     )
 
 
-async def _materialise(runtime: Runtime, records: Records, session: Session) -> Session:
+async def materialise(runtime: Runtime, records: Records, session: Session) -> Session:
     """Put the row of a named session if it is absent, and wake it if it is not finished."""
     found = await records.find(Session, id=session.id)
     if found is None:

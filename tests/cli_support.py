@@ -9,12 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import structlog
 
+from config.clock import SystemClock
 from runtime.commands.common import dispatch
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +40,25 @@ platform = "instagram"
 content_type = "carousel"
 time = "08:00"
 """
-WEEK = "2026-W50"
+SHIPPED_ZONE = ZoneInfo("America/New_York")
+MONDAY = (SystemClock().now() + timedelta(days=21)).astimezone(SHIPPED_ZONE).date()
+MONDAY -= timedelta(days=MONDAY.weekday())
+"""Of a week that is far enough ahead, whenever the tests run."""
+
+
+def week_of(day: date) -> str:
+    """The ISO week of a day, 2026-W50."""
+    year, week, _ = day.isocalendar()
+    return f"{year}-W{week:02d}"
+
+
+def utc_of(day: date, hour: int) -> str:
+    """The UTC instant of a full hour of that day where the shipped brand lives, as the commands print it."""
+    at = datetime.combine(day, time(hour), tzinfo=SHIPPED_ZONE)
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+WEEK = week_of(MONDAY)
 
 
 @dataclass(frozen=True)

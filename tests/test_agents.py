@@ -134,7 +134,7 @@ async def test_days_come_from_the_brands_theme_and_the_others_are_derived(ctx: A
     assert days[1] == DayPlan(
         day=1, title="Morning light", angle="What morning light does.", keywords=("morning light", "body clock")
     )
-    assert days[0].title.startswith("A week of light")
+    assert days[0].title == "In practice"  # what the day is about; the theme stands beside it
     assert days == await coordination.plan_days(ctx, LIGHT, [3, 1])
     (usage, _) = await ctx.records.list_rows(Usage, day="2026-12-07")
     assert (usage.model, usage.status, usage.cost_usd, usage.agent_type) == ("offline:", "settled", 0.0, "coordination")

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from config.errors import CopydeskError
 from runtime.commands import VERBS
 from runtime.commands.common import build_parser
-from tests.cli_support import ROOT, WEEK, Cli, cli, environment, quiet_process, small_brand
+from tests.cli_support import MONDAY, ROOT, WEEK, Cli, cli, environment, quiet_process, small_brand, utc_of, week_of
 
 __all__ = ["cli", "quiet_process"]  # fixtures
 
@@ -126,7 +127,7 @@ def test_piece_verbs_tell_what_was_made(week: Cli) -> None:
         ("facebook", "quote", "waiting"),
         ("instagram", "carousel", "waiting"),
     ]
-    assert week.ok("piece", "list", "--week", "2026-W51") == []
+    assert week.ok("piece", "list", "--week", week_of(MONDAY + timedelta(days=7))) == []
     assert len(week.ok("piece", "list", "--state", "waiting")) == 3
     first = pieces[0]
     shown = week.ok("piece", "show", first["piece_id"][:8])
@@ -163,12 +164,12 @@ def test_create_makes_one_piece_once(week: Cli) -> None:
         "--topic",
         "evening light",
         "--at",
-        "2026-12-09T10:00",
+        f"{MONDAY + timedelta(days=2)}T10:00",
     )
     first = week.ok(*argv)
     assert (first["state"], first["scheduled_at"], first["zone"]) == (
         "waiting",
-        "2026-12-09T15:00:00Z",
+        utc_of(MONDAY + timedelta(days=2), 10),
         "America/New_York",
     )
     again = week.ok(*argv)
@@ -191,7 +192,7 @@ def test_create_without_an_instant_takes_the_next_free_hour(week: Cli) -> None:
 def test_a_copy_is_a_new_piece_a_week_later(week: Cli) -> None:
     piece = week.ok("piece", "list")[0]
     copied = week.ok("piece", "copy", piece["piece_id"], "--detach")
-    assert copied["scheduled_at"] == "2026-12-14T13:00:00Z"
+    assert copied["scheduled_at"] == utc_of(MONDAY + timedelta(days=7), 8)
     resumed = week.ok("session", "resume", copied["session_id"])
     assert resumed["status"] == "waiting"
     [made] = week.ok("piece", "list", "--session", copied["session_id"])
@@ -449,7 +450,7 @@ def test_memories_are_listed_found_and_shown(week: Cli) -> None:
 def test_why_tells_a_piece_from_its_first_event_to_its_publication(week: Cli) -> None:
     piece = week.ok("piece", "list")[0]
     assert week("review", "approve", piece["piece_id"], "--by", "ana", "--reason", "kind words").code in (0, 3)
-    week("publish", "due", "--until", "2026-12-13")
+    week("publish", "due", "--until", str(MONDAY + timedelta(days=6)))
     told = week.ok("why", piece["piece_id"])
     kinds = [entry["kind"] for entry in told["story"]]
     assert set(kinds) >= {"event", "revision", "check", "review", "ledger", "usage", "memory"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli_support import GRID, ROOT, WEEK, Cli, cli, environment, quiet_process, run, small_brand
+from tests.cli_support import GRID, MONDAY, ROOT, WEEK, Cli, cli, environment, quiet_process, run, small_brand, utc_of
 
 __all__ = ["cli", "quiet_process"]  # fixtures
 
@@ -130,23 +130,29 @@ def test_an_id_of_another_brand_is_not_known(cli: Cli) -> None:
     assert (result.code, "is not known" in result.complaint) == (2, True)
 
 
+GAP = next(
+    day
+    for day in (MONDAY + timedelta(days=n) for n in range(370))
+    if (day.month, day.weekday()) == (3, 6) and 8 <= day.day <= 14
+)
+"""The next night on which New York's clocks skip an hour."""
 CREATE = ["create", "--platform", "twitter", "--type", "quote", "--topic", "evening light", "--detach"]
 
 
 @pytest.mark.parametrize(
     ("at", "utc"),
     [
-        ("2026-12-07T10:00", "2026-12-07T15:00:00Z"),  # the shipped brand lives in America/New_York
-        ("2026-12-07T10:00Z", "2026-12-07T10:00:00Z"),
-        ("2026-12-07T10:00+02:00", "2026-12-07T08:00:00Z"),
-        ("2027-03-14T02:30", "2027-03-14T07:30:00Z"),  # skipped by the clocks: shifted forward by the gap
+        (f"{MONDAY}T10:00", utc_of(MONDAY, 10)),  # the shipped brand lives in America/New_York
+        (f"{MONDAY}T10:00Z", f"{MONDAY}T10:00:00Z"),
+        (f"{MONDAY}T10:00+02:00", f"{MONDAY}T08:00:00Z"),
+        (f"{GAP}T02:30", f"{GAP}T07:30:00Z"),  # skipped by the clocks: shifted forward by the gap
     ],
 )
 def test_an_instant_without_an_offset_is_the_brands_and_its_utc_is_echoed(cli: Cli, at: str, utc: str) -> None:
     result = cli(*CREATE, "--at", at)
     assert result.code == 0
     assert utc in result.out
-    assert ("gap-shifted" in result.out) == (at == "2027-03-14T02:30")
+    assert ("gap-shifted" in result.out) == (at == f"{GAP}T02:30")
 
 
 def test_an_instant_that_has_passed_is_refused(cli: Cli) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import os
 import re
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 OK, FINDINGS, USAGE, WAITING_FOR_HUMAN, INTERRUPTED = 0, 1, 2, 3, 130
 DEFAULT_BRAND = "eesystem"
+_STOPPED = "interrupted; everything acknowledged is kept, the same command goes on"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -57,6 +59,21 @@ def program() -> str:
     python = Path(sys.executable)
     here = Path.cwd()
     return f"{python.relative_to(here) if python.is_relative_to(here) else python.name} run_agents.py"
+
+
+def next_command(args: argparse.Namespace, words: str) -> str:
+    """`words` as they must be typed to go on with the same brand and data directory."""
+    folder = args.data_dir or os.environ.get("COPYDESK_DATA_DIR") or ".copydesk"
+    flags = f" --data-dir {args.data_dir}" if args.data_dir else ""
+    if args.brand and args.brand != default_brand(Path(folder)):
+        flags = f" --brand {args.brand}{flags}"
+    return f"{program()} {words}{flags}"
+
+
+def default_brand(data_dir: Path) -> str:
+    """The brand that commands mean without --brand: the operator's only one, else the shipped example."""
+    own = sorted(path.parent.name for path in (data_dir / "brands").glob("*/brand.toml"))
+    return own[0] if len(own) == 1 else DEFAULT_BRAND
 
 
 def add_global_options(parser: argparse.ArgumentParser, *, top: bool) -> None:
@@ -116,13 +133,15 @@ def dispatch(argv: list[str]) -> int:
             if "\x00" in value:
                 raise BadInput("an argument holds a NUL character: remove it")
         args = build_parser().parse_args(argv)
-        code = args.run(args)
+        code = int(args.run(args))
         sys.stdout.flush()
-        return int(code)
+        if code == INTERRUPTED:
+            fail(_STOPPED, label="stopped")
+        return code
     except SystemExit as stop:
         return int(stop.code or 0)
     except KeyboardInterrupt:
-        fail("interrupted; everything acknowledged is kept, the same command goes on", label="stopped")
+        fail(_STOPPED, label="stopped")
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -130,6 +149,13 @@ def dispatch(argv: list[str]) -> int:
     except CopydeskError as error:
         fail(str(error))
         return error.exit_code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        full = error.errno == errno.ENOSPC
+        remedy = "free space on this disk" if full else "check owner and mode, or choose another folder"
+        fail(f"{error.filename}: {error.strerror}: {remedy}")
+        return 74 if full else USAGE
 
 
 def fail(message: str, *, label: str = "error") -> None:
@@ -175,8 +201,7 @@ def brand_of(args: argparse.Namespace, settings: Settings) -> str:
         from config.ids import parse_slug
 
         return parse_slug(args.brand, what="--brand")
-    own = sorted(path.parent.name for path in (settings.data_dir / "brands").glob("*/brand.toml"))
-    return own[0] if len(own) == 1 else DEFAULT_BRAND
+    return default_brand(settings.data_dir)
 
 
 def actor(args: argparse.Namespace, settings: Settings) -> str:
@@ -202,7 +227,12 @@ async def opened(args: argparse.Namespace, **overrides: Any) -> AsyncIterator[tu
     """An open Runtime and the brand of the command."""
     settings = load(args, **overrides)
     brand = brand_of(args, settings)
+    from config.brand_profile import find_brand_folder
     from runtime.compose import open_runtime
+
+    find_brand_folder(
+        brand, settings.data_dir.absolute() / "brands"
+    )  # a misspelt brand has nothing waiting, and is not known
 
     async with open_runtime(settings) as runtime:
         yield runtime, brand

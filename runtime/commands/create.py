@@ -13,6 +13,7 @@ from runtime.commands.common import (
     WAITING_FOR_HUMAN,
     add_verb,
     emit,
+    next_command,
     opened,
     run_async,
     run_session,
@@ -31,7 +32,9 @@ _TRIES = 24 * 14
 
 
 def register(verbs: Any) -> None:
-    create = add_verb(verbs, "create", "research, write and check one piece; the same command again changes nothing")
+    create = add_verb(
+        verbs, "create", "research, write and check one piece; with --at, the same command again changes nothing"
+    )
     create.add_argument("--platform", required=True, metavar="P", help="instagram, tiktok, youtube, facebook, twitter")
     create.add_argument("--type", required=True, metavar="T", help="reel, story, carousel, quote or thread")
     create.add_argument("--topic", required=True, metavar="TEXT", help="what it is about, or a theme of the brand")
@@ -171,7 +174,7 @@ async def finish(args: argparse.Namespace, runtime: Runtime, records: Records, s
         f"session {session.id}: {session.status}. Spent {shape['cost_usd']:.2f} USD, {shape['tokens']} tokens."
     )
     if piece and piece.state == "waiting":
-        lines.append(f"Next: run_agents.py review show {piece.id}")
+        lines.append(f"Next: {next_command(args, f'review show {piece.id}')}")
     emit(args, shape, "\n".join(lines))
     if session.status == "failed" or shape["skipped"] or (piece and piece.state in ("failed", "rejected", "missed")):
         return FINDINGS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from config.errors import BadInput
 from runtime.commands.common import (
     FINDINGS,
     INTERRUPTED,
@@ -14,9 +15,9 @@ from runtime.commands.common import (
     add_parts,
     add_verb,
     emit,
+    next_command,
     opened,
     printable,
-    program,
     run_async,
     run_session,
     run_threads,
@@ -24,6 +25,7 @@ from runtime.commands.common import (
 
 if TYPE_CHECKING:
     from memory.records.protocol import Records
+    from memory.rows.content import Piece
     from memory.rows.sessions import Session
     from runtime.compose import Runtime
 
@@ -71,6 +73,8 @@ async def start(runtime: Runtime, brand: str, args: argparse.Namespace) -> Sessi
     from memory.rows.sessions import Session
     from runtime.start import find_plans, request_cancel, start_cycle
 
+    if not args.theme.strip() or len(args.theme) > 200:
+        raise BadInput("--theme must say something, in at most 200 characters")
     platforms = [PLATFORMS.parse(name) for name in args.platform]
     types = [CONTENT_TYPES.parse(name) for name in args.type]
     week = args.week or next_cycle_key(runtime.clock.now(), runtime.profile(brand).zone)
@@ -139,6 +143,8 @@ async def print_session(args: argparse.Namespace, runtime: Runtime, brand: str, 
     pieces = await session_pieces(records, session)
     shape = await summary(records, session_id)
 
+    steps = await _next_steps(records, session, pieces)
+
     def draw() -> None:
         from rich.console import Console
 
@@ -158,17 +164,30 @@ async def print_session(args: argparse.Namespace, runtime: Runtime, brand: str, 
         print(f"Spent {shape['cost_usd']:.2f} USD, {shape['tokens']} tokens.")
         if session.reason and session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):
             print(printable(session.reason))
-        where = f" --data-dir {args.data_dir}" if args.data_dir else ""
-        if waiting:
-            print(f"Next: {program()} review list{where}")
-            print(f"      {program()} review approve --session {session.id} --all{where}")
-        elif shape["pieces"]["approved"]:
-            print(f"Next: {program()} publish due --until {_week_end(session)}{where}")
+        for n, words in enumerate(steps):
+            print(f"{'      ' if n else 'Next: '}{next_command(args, words)}")
 
     emit(args, shape, draw)
     if session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):
         return FINDINGS
     return WAITING_FOR_HUMAN if waiting_now(shape) else OK
+
+
+async def _next_steps(records: Records, session: Session, pieces: list[Piece]) -> list[str]:
+    """What the operator would type next: decide what can be decided, else send what is approved, else plan anew."""
+    from config.vocabulary import CheckResult, PieceState, SessionStatus
+    from runtime.reviews import pending_reviews
+
+    pending = await pending_reviews(records, session_id=session.id)
+    if any(review.result is not CheckResult.FAILED for review in pending):
+        return ["review list", f"review approve --session {session.id} --all"]
+    if pending:  # nothing of it may pass as it is: a human writes it
+        return ["review list", f"review edit {pending[0].piece_id} --set caption=TEXT"]
+    if any(piece.state is PieceState.APPROVED for piece in pieces):
+        return [f"publish due --until {_week_end(session)}"]
+    if session.kind == "cycle" and session.status is SessionStatus.CANCELLED:
+        return [f'cycle run --theme "{session.theme}" --week {session.cycle_key} --replan']
+    return []
 
 
 def waiting_now(shape: dict[str, Any]) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from config.errors import BadInput, NotFound
-from config.ids import parse_id
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from memory.rows.content import Piece
     from memory.rows.sessions import Session
 
+_WHOLE = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PREFIX = re.compile(r"[0-9a-fA-F]{8}[0-9a-fA-F-]{0,27}")
 
 
@@ -29,7 +29,9 @@ T = TypeVar("T", bound=_HasId)
 
 def parse_ref(text: str, *, what: str) -> str:
     """`text` as an id or its beginning, lower case. Raises BadInput otherwise; call it before anything is opened."""
-    return text.lower() if _PREFIX.fullmatch(text) else parse_id(text, what=what)
+    if _PREFIX.fullmatch(text) or _WHOLE.fullmatch(text):
+        return text.lower()
+    raise BadInput(f"{what} {text[:80]!r} is not an id: give a full uuid, or at least its first 8 characters")
 
 
 def only(found: Sequence[T], ref: str, *, what: str, where: str) -> T:

@@ -120,7 +120,7 @@ async def publish_due(args: argparse.Namespace) -> int:
             for item in shape:
                 note = f" ({item['reason']})" if item["reason"] else ""
                 print(
-                    f"{item['status']} {item['platform']} {item['content_type']} {item['piece_id']} {item['url']}{note}"
+                    f"{item['status']} {item['platform']} {item['content_type']} {item['piece_id']} {item['url'] or ''}{note}"
                 )
             print(f"{sum(item['status'] == 'published' for item in shape)} of {len(shape)} due pieces are out.")
 
@@ -177,7 +177,7 @@ async def _publications(records: Records) -> list[tuple[Piece, ScheduledPublicat
 
 async def publish_status(args: argparse.Namespace) -> int:
     """Print every publication of the brand; 1 when one of them needs a human."""
-    from runtime.commands.lookup import find_session, parse_ref
+    from runtime.commands.lookup import find_session, parse_ref, when
 
     ref = parse_ref(args.session, what="--session") if getattr(args, "session", None) else ""
     async with opened(args) as (runtime, brand):
@@ -188,6 +188,7 @@ async def publish_status(args: argparse.Namespace) -> int:
             if not session_id or pair[0].session_id == session_id
         ]
         shape = [_line(*pair) for pair in pairs]
+        zone = runtime.profile(brand).zone
 
         def draw() -> None:
             from rich.box import SIMPLE_HEAD
@@ -198,13 +199,18 @@ async def publish_status(args: argparse.Namespace) -> int:
                 print("Nothing is approved or sent yet.")
                 return
             table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-            for name in ("at", "what", "status", "pub_key", "where"):
-                table.add_column(name, no_wrap=name != "where")
+            for name in (f"at ({zone})", "what", "status", "pub_key"):
+                table.add_column(name, no_wrap=True)
+            table.add_column("where", overflow="fold")
             for item in shape:
                 what = f"{item['platform']} {item['content_type']}"
                 where = item["url"] or item["reason"]
                 table.add_row(
-                    item["scheduled_at"][:16].replace("T", " "), what, item["status"], item["pub_key"][:12], where
+                    when(datetime.fromisoformat(item["scheduled_at"]), zone),
+                    what,
+                    item["status"],
+                    item["pub_key"][:12],
+                    where,
                 )
             Console(highlight=False).print(table)
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.errors import BadInput, Conflict
@@ -14,15 +11,14 @@ from runtime.commands.common import (
     FINDINGS,
     INTERRUPTED,
     OK,
-    actor,
     add_parts,
     add_verb,
     emit,
     fail,
     live_tasks,
+    next_command,
     opened,
     printable,
-    program,
     run_async,
     run_threads,
 )
@@ -66,11 +62,17 @@ def register(verbs: Any) -> None:
         action="append",
         default=[],
         metavar="FIELD=TEXT",
-        help="replace one field, such as caption=... (may be repeated)",
+        help="replace a field (caption=...) or one part (slides[0]=...); parts of a whole list stand apart by blank lines",
     )
     edit.add_argument("--by", metavar="NAME", help="who edits")
     edit.add_argument("--reason", default="", help="recorded with the edit")
-    edit.set_defaults(run=lambda args: run_async(lambda: review_edit(args)))
+    edit.set_defaults(run=lambda args: run_async(lambda: _edit(args)))
+
+
+async def _edit(args: argparse.Namespace) -> int:
+    from runtime.commands.review_edit import review_edit
+
+    return await review_edit(args)
 
 
 async def review_list(args: argparse.Namespace) -> int:
@@ -118,7 +120,7 @@ async def review_list(args: argparse.Namespace) -> int:
     return OK
 
 
-async def _load(records: Records, ref: str) -> tuple[Piece, Revision, list[ComplianceCheck]]:
+async def load_piece(records: Records, ref: str) -> tuple[Piece, Revision, list[ComplianceCheck]]:
     from graphs.pieces import get_revision
     from memory.rows.checks import ComplianceCheck
     from runtime.commands.lookup import find_piece
@@ -141,7 +143,7 @@ async def review_show(args: argparse.Namespace) -> int:
 
     ref = parse_ref(args.id, what="piece")
     async with opened(args) as (runtime, brand):
-        piece, revision, checks = await _load(runtime.records.for_brand(brand), ref)
+        piece, revision, checks = await load_piece(runtime.records.for_brand(brand), ref)
         findings = [finding for row in checks for finding in row.findings]
         shape = {
             "piece_id": piece.id,
@@ -207,10 +209,22 @@ async def review_show(args: argparse.Namespace) -> int:
                 console.print("gaps: " + "; ".join(revision.gaps), markup=False)
             if revision.sources:
                 console.print("sources: " + ", ".join(revision.sources), markup=False)
-            console.print(f"\nNext: {program()} review approve {piece.id}@{piece.content_hash[:12]}", markup=False)
+            if piece.state == "waiting" and not any(row.check_result == "failed" for row in checks):
+                step = f"review approve {piece.id}@{piece.content_hash[:12]}"
+            elif piece.state in ("waiting", "rejected", "failed", "missed", "approved"):
+                step = f"review edit {piece.id} --set caption=TEXT"
+            else:
+                step = f"why {piece.id}"
+            print(f"\nNext: {next_command(args, step)}")
 
         emit(args, shape, draw)
     return OK
+
+
+def _said(row: ComplianceCheck) -> str:
+    if row.findings:
+        return ""
+    return " (no rule fired)" if row.check_result == "passed" else f" ({row.recommendations or 'it did not finish'})"
 
 
 def _parse_targets(args: argparse.Namespace) -> list[tuple[str, str]]:
@@ -321,70 +335,3 @@ async def review_decide(args: argparse.Namespace, verb: str) -> int:
     if not finished:
         return INTERRUPTED
     return FINDINGS if any(result["error"] for result in results) else OK
-
-
-async def review_edit(args: argparse.Namespace) -> int:
-    """Replace the outgoing bytes, check them again, and say what they wait for."""
-    from pydantic import ValidationError
-
-    from config.vocabulary import UNSETTLED
-    from memory.rows.content import Piece, Post
-    from runtime.commands.lookup import parse_ref
-    from runtime.reviews import edit
-
-    ref = parse_ref(args.id, what="piece")
-    if bool(args.file) == bool(args.set):
-        raise BadInput("give either --file F or --set FIELD=TEXT")
-    given = _read_post(args.file) if args.file else None
-    async with opened(args) as (runtime, brand):
-        records = runtime.records.for_brand(brand)
-        piece, revision, _ = await _load(records, ref)
-        values = given if given is not None else revision.post.model_dump(mode="json")
-        for change in args.set:
-            name, equals, text = change.partition("=")
-            if not equals or name not in Post.model_fields:
-                raise BadInput(f"--set {change[:60]!r}: write FIELD=TEXT with one of {', '.join(Post.model_fields)}")
-            values[name] = text.split("\n\n") if isinstance(values[name], list) else text
-        try:
-            post = Post.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise BadInput(
-                f"{args.file or '--set'}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
-            ) from None
-        await edit(runtime, brand, piece.id, post, by=actor(args, runtime.settings), reason=args.reason)
-
-        async def checked() -> bool:
-            return (await records.get(Piece, id=piece.id)).state not in UNSETTLED
-
-        ids = [f"advance:{piece.id}", f"advance:{piece.session_id}"]
-        if not await run_threads(runtime, lambda: ids, until=checked):
-            return INTERRUPTED
-        piece = await records.get(Piece, id=piece.id)
-        emit(
-            args,
-            {
-                "piece_id": piece.id,
-                "content_hash": piece.content_hash,
-                "state": str(piece.state),
-                "reason": piece.reason,
-            },
-            f"{piece.id}@{piece.content_hash[:12]} is {piece.state}: {piece.reason}",
-        )
-    return OK
-
-
-def _read_post(path: str) -> dict[str, Any]:
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
-        value = json.loads(text)
-    except OSError as error:
-        raise BadInput(f"--file {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise BadInput(
-            f"--file {path} is not JSON ({error}): take what `review show --json` prints under `post`"
-        ) from None
-    if not isinstance(value, dict):
-        raise BadInput(f"--file {path}: must hold one JSON object")
-    post = value.get("post", value)
-    return dict(post) if isinstance(post, dict) else {}

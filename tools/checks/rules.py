@@ -14,10 +14,10 @@ from functools import cache
 from importlib import resources
 
 from config.errors import NotFound
-from config.vocabulary import Severity, nearest
+from config.vocabulary import RULE_PACKS, Severity, nearest
 from tools.checks.normalise import Folded, Token
 
-PACKS = ("us", "uk", "eu", "platform")
+PACKS = tuple(RULE_PACKS)
 """The rule packs that are shipped, by jurisdiction; `platform` holds the platforms' own policies."""
 
 

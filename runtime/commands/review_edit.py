@@ -1,0 +1,90 @@
+"""`review edit`: other bytes for a settled piece, checked again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from config.errors import BadInput
+from runtime.commands.common import INTERRUPTED, OK, actor, emit, opened, run_threads
+from runtime.commands.review import load_piece
+
+
+async def review_edit(args: argparse.Namespace) -> int:
+    """Replace the outgoing bytes, check them again, and say what they wait for."""
+    from pydantic import ValidationError
+
+    from config.vocabulary import UNSETTLED
+    from memory.rows.content import Piece, Post
+    from runtime.commands.lookup import parse_ref
+    from runtime.reviews import edit
+
+    ref = parse_ref(args.id, what="piece")
+    if bool(args.file) == bool(args.set):
+        raise BadInput("give either --file F or --set FIELD=TEXT")
+    given = _read_post(args.file) if args.file else None
+    async with opened(args) as (runtime, brand):
+        records = runtime.records.for_brand(brand)
+        piece, revision, _ = await load_piece(records, ref)
+        values = given if given is not None else revision.post.model_dump(mode="json")
+        for change in args.set:
+            place, equals, text = change.partition("=")
+            found = re.fullmatch(r"([a-z_]+)(?:\[(\d{1,3})\])?", place)
+            name = found[1] if found else ""
+            if not equals or not found or name not in Post.model_fields:
+                raise BadInput(
+                    f"--set {change[:60]!r}: write FIELD=TEXT or FIELD[N]=TEXT with one of {', '.join(Post.model_fields)}"
+                )
+            if found[2] is None:
+                values[name] = text.split("\n\n") if isinstance(values[name], list) else text
+                continue
+            if not isinstance(values[name], list) or int(found[2]) >= len(values[name]):
+                raise BadInput(f"--set {place}: {name} has no part {found[2]}: `review show` prints what there is")
+            values[name][int(found[2])] = text
+        try:
+            post = Post.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise BadInput(
+                f"{args.file or '--set'}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
+            ) from None
+        await edit(runtime, brand, piece.id, post, by=actor(args, runtime.settings), reason=args.reason)
+
+        async def checked() -> bool:
+            return (await records.get(Piece, id=piece.id)).state not in UNSETTLED
+
+        ids = [f"advance:{piece.id}", f"advance:{piece.session_id}"]
+        if not await run_threads(runtime, lambda: ids, until=checked):
+            return INTERRUPTED
+        piece = await records.get(Piece, id=piece.id)
+        emit(
+            args,
+            {
+                "piece_id": piece.id,
+                "content_hash": piece.content_hash,
+                "state": str(piece.state),
+                "reason": piece.reason,
+            },
+            f"{piece.id}@{piece.content_hash[:12]} is {piece.state}: {piece.reason}",
+        )
+    return OK
+
+
+def _read_post(path: str) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
+        value = json.loads(text)
+    except OSError as error:
+        raise BadInput(f"--file {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(
+            f"--file {path} is not JSON ({error}): take what `review show --json` prints under `post`"
+        ) from None
+    if not isinstance(value, dict):
+        raise BadInput(f"--file {path}: must hold one JSON object")
+    post = value.get("post", value)
+    return dict(post) if isinstance(post, dict) else {}
