@@ -151,6 +151,10 @@ class Settings(BaseModel):
     """Tasks that one worker runs at a time."""
     max_queue: Whole = Field(default=10000, ge=1, le=10_000_000)
     """Tasks that one queue holds before producers are told to wait."""
+    recycle_sessions: Whole = Field(default=0, ge=0, le=10_000_000)
+    """Tasks after which a worker drains and exits 0, for its supervisor to start a fresh one; 0: never."""
+    recycle_rss_mb: Whole = Field(default=0, ge=0, le=10_000_000)
+    """Memory in MiB (resident set) above which a worker drains and exits 0; 0: never."""
     max_attempts: Whole = Field(default=3, ge=1, le=20)
     """Failed runs of a task before it is dead-lettered."""
     session_usd: Number = Field(default=5.0, ge=0, le=100_000)
@@ -182,6 +186,8 @@ class Settings(BaseModel):
             raise ValueError(
                 f"send_timeout ({_s(self.send_timeout)} s) must be more than 0 s and shorter than permit ({_s(self.permit)} s)"
             )
+        if self.embedder != "hash-v1" and not self.embedder.startswith("openai:"):
+            raise ValueError(f"embedder {self.embedder[:40]!r} is unknown: use 'hash-v1' or 'openai:MODEL'")
         for name, schemes in (
             ("records", ("sqlite", "austere", "astra", "astra+http")),
             ("queue", ("sqlite", *REDIS_SCHEMES)),

@@ -121,6 +121,7 @@ async def review_list(args: argparse.Namespace) -> int:
 
 
 async def load_piece(records: Records, ref: str) -> tuple[Piece, Revision, list[ComplianceCheck]]:
+    """The piece that `ref` names, its present revision and the checks of exactly these bytes. Raises Conflict before a draft."""
     from graphs.pieces import get_revision
     from memory.rows.checks import ComplianceCheck
     from runtime.commands.lookup import find_piece
