@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from config.errors import SettingsError
 from config.vocabulary import nearest
@@ -170,6 +170,13 @@ class Settings(BaseModel):
     late_horizon: Seconds = timedelta(days=14)
     """A post that cannot be arranged within this time of its slot is missed, in seconds."""
 
+    @field_validator("embedder")
+    @classmethod
+    def _embedder(cls, value: str) -> str:
+        if value != "hash-v1" and not re.fullmatch(r"openai:\S+", value):
+            raise ValueError("is unknown: use hash-v1 or openai:MODEL")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.heartbeat * 3 > self.lease:
@@ -186,8 +193,6 @@ class Settings(BaseModel):
             raise ValueError(
                 f"send_timeout ({_s(self.send_timeout)} s) must be more than 0 s and shorter than permit ({_s(self.permit)} s)"
             )
-        if self.embedder != "hash-v1" and not self.embedder.startswith("openai:"):
-            raise ValueError(f"embedder {self.embedder[:40]!r} is unknown: use 'hash-v1' or 'openai:MODEL'")
         for name, schemes in (
             ("records", ("sqlite", "austere", "astra", "astra+http")),
             ("queue", ("sqlite", *REDIS_SCHEMES)),
