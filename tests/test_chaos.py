@@ -1,4 +1,6 @@
-"""Three seeds of the loop that kills and pauses real processes, one of them on the austere engine; `make chaos` runs twenty."""
+"""Four seeds of the loop that kills and pauses real processes, one on the austere engine, one on Redis, whose server is killed and
+wiped as well; `make chaos` runs more.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,15 @@ async def test_a_week_whose_processes_are_killed_and_paused_ends_as_one_that_nob
     report = await run_loop(tmp_path, seed=seed, engine=engine, faults_s=8.0)
     assert report.violations == [], report.line()
     assert report.kills + report.pauses >= 6, "the loop broke too little to prove anything"
+    assert report.posts >= 10, report.line()
+
+
+async def test_a_week_outlives_a_redis_server_that_is_wiped_and_killed(tmp_path: Path) -> None:
+    report = await run_loop(tmp_path, seed=105, engine="redis", faults_s=6.0, settle_s=30.0)
+    assert report.violations == [], report.line()
+    assert report.faults["wipes"] >= 1
+    assert report.faults["server kills"] >= 1
+    assert report.states.get("waiting", 0) + report.states.get("approved", 0) == 0, report.line()
     assert report.posts >= 10, report.line()
 
 

@@ -1,7 +1,7 @@
-"""`make chaos`: twenty seeded loops (one of them on `austere`), then every mutation, which some loop must catch.
+"""`make chaos`: twenty seeded loops over every kind of stores, then every mutation, which some loop must catch.
 
-`python -m tests.chaos [--seeds N] [--first K] [--only loops|mutations]`. Exit code 1 when a loop finds a violation or a
-mutation is not caught.
+`python -m tests.chaos [--seeds N] [--first K] [--engine NAME] [--only loops|mutations]`. Exit code 1 when a loop finds a
+violation or a mutation is not caught.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.chaos.engines import ENGINES
 from tests.chaos.loop import run_loop
 from tests.chaos.mutations import MUTATIONS
 
@@ -22,11 +23,20 @@ TRIES = 4
 """Seeds that a mutation is given to be caught in."""
 
 
-async def loops(first: int, count: int) -> int:
+_ROUND = ("sqlite", "redis", "sqlite", "many", "redis")
+"""The stores of the seeds, in turns; the second turn starts with `austere`."""
+
+
+def engine_of(n: int) -> str:
+    """The stores of the n-th loop."""
+    return "austere" if n == len(_ROUND) else _ROUND[n % len(_ROUND)]
+
+
+async def loops(first: int, count: int, only: str | None) -> int:
     """Run `count` seeds; how many found a violation."""
     bad = 0
     for n in range(count):
-        engine = "austere" if n == 1 else "sqlite"
+        engine = only or engine_of(n)
         with tempfile.TemporaryDirectory(prefix="copydesk-chaos-") as folder:
             report = await run_loop(Path(folder), seed=first + n, engine=engine)
         print(f"{engine:8} {report.line()}", flush=True)
@@ -71,9 +81,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--engine", choices=ENGINES)
     parser.add_argument("--only", choices=("loops", "mutations"))
     args = parser.parse_args()
-    bad = 0 if args.only == "mutations" else asyncio.run(loops(args.first, args.seeds))
+    bad = 0 if args.only == "mutations" else asyncio.run(loops(args.first, args.seeds, args.engine))
     missed = 0 if args.only == "loops" else asyncio.run(mutations(args.first))
     print(f"{bad} loops with violations, {missed} mutations not caught")
     return 1 if bad or missed else 0

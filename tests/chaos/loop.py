@@ -1,5 +1,6 @@
 """One seeded loop: a real week, run by real worker processes that are killed and paused at random moments, approved by real
-commands that are killed too, published to a simulated platform that loses answers. `run_loop` returns the broken promises.
+commands that are killed too, published to a simulated platform that loses answers, on stores that break as well (engines.py).
+`run_loop` returns the broken promises.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from config.clock import SystemClock
+from config.errors import CopydeskError
 from config.settings import load_settings
 from config.vocabulary import UNSETTLED, PieceState
 from graphs.sessions import session_piece_ids
@@ -30,11 +32,17 @@ from memory.rows.sessions import Session
 from runtime.publish_due import publish_task
 from runtime.reviews import pending_reviews
 from tests.chaos.checker import History, check, read_log
+from tests.chaos.engines import Stores, open_stores
 from tests.fakes.platform import CHAOS, FakePlatform, run_platform
 
 ROOT = Path(__file__).resolve().parents[2]
 BRAND = "eesystem"
 LEASE_S = 1.5
+
+
+def lease_of(engine: str) -> float:
+    """Seconds; behind the fake API every row costs a request, and a lease must outlive the ones that meet a fault."""
+    return 4.0 if engine == "many" else LEASE_S
 
 
 @dataclass
@@ -46,6 +54,8 @@ class Report:
     kills: int = 0
     pauses: int = 0
     killed_commands: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    """What the stores went through."""
     states: dict[str, int] = field(default_factory=dict)
     posts: int = 0
     seconds: float = 0.0
@@ -55,8 +65,9 @@ class Report:
     def line(self) -> str:
         found = "ok" if not self.violations else f"{len(self.violations)} VIOLATIONS"
         states = " ".join(f"{n} {state}" for state, n in sorted(self.states.items()))
+        stores = "".join(f", {n} {what}" for what, n in sorted(self.faults.items()))
         return (
-            f"seed {self.seed:>4}: {found}; {self.kills} kills, {self.pauses} pauses, {self.killed_commands} killed commands; "
+            f"seed {self.seed:>4}: {found}; {self.kills} kills, {self.pauses} pauses, {self.killed_commands} killed commands{stores}; "
             f"{states}; {self.posts} posts; {self.seconds:.0f} s, settled {self.settle_s:.1f} s after the last fault"
         )
 
@@ -93,11 +104,12 @@ class Zygote:
 
 def environment(folder: Path, engine: str) -> dict[str, str]:
     """Settings of every process of the loop: short leases, so that recovery is seen."""
+    lease_s = lease_of(engine)
     return {
         "COPYDESK_DATA_DIR": str(folder),
         **({"COPYDESK_RECORDS": f"austere:///{folder}"} if engine == "austere" else {}),
-        "COPYDESK_LEASE": str(LEASE_S),
-        "COPYDESK_HEARTBEAT": "0.4",
+        "COPYDESK_LEASE": str(lease_s),
+        "COPYDESK_HEARTBEAT": str(0.27 * lease_s),
         "COPYDESK_PERMIT": "1.2",
         "COPYDESK_SEND_TIMEOUT": "0.6",
         "COPYDESK_SETTLE": "1",
@@ -114,6 +126,8 @@ class Loop:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.seed, self.mutation, self.faults_s, self.settle_s = folder, seed, mutation, faults_s, settle_s
         self.rng = random.Random(seed)
+        self.engine = engine
+        self.lease_s = lease_of(engine)
         self.environ = environment(folder, engine)
         self.report = Report(seed, [])
         self.history = History("", [])
@@ -126,6 +140,8 @@ class Loop:
     async def run(self) -> Report:
         started = time.monotonic()
         async with AsyncExitStack() as stack:
+            self.stores: Stores = await stack.enter_async_context(open_stores(self.engine))
+            self.environ.update(self.stores.environ)
             self.platform: FakePlatform = await stack.enter_async_context(
                 run_platform(self.folder, seed=self.seed, faults=CHAOS, lag_s=0.3, delay_s=0.8)
             )
@@ -157,9 +173,10 @@ class Loop:
             pieces = await self._pieces()
             for piece in pieces:
                 self.report.states[str(piece.state)] = self.report.states.get(str(piece.state), 0) + 1
-        self.history.posts = self.platform.posts()
-        self.report.posts = len(self.history.posts)
-        self.report.violations = await check(self.environ, BRAND, self.history)
+            self.history.posts = self.platform.posts()
+            self.report.posts = len(self.history.posts)
+            self.report.faults = dict(self.stores.faults)
+            self.report.violations = await check(self.environ, BRAND, self.history)
         self.report.seconds = time.monotonic() - started
         if self.report.violations:
             (self.folder / "violations.txt").write_text(read_log(self.folder))
@@ -206,9 +223,12 @@ class Loop:
         return await self.records.find_many(Piece, [{"id": id} for id in session_piece_ids(session)])
 
     async def _break_things(self) -> None:
-        end = time.monotonic() + self.faults_s
-        while time.monotonic() < end:
+        started, due = time.monotonic(), [0.15, 0.4, 0.65, 0.85] if self.stores.breakable else []
+        while (passed := time.monotonic() - started) < self.faults_s:
             await asyncio.sleep(self.rng.uniform(0.15, 0.7))
+            if due and passed > due[0] * self.faults_s:
+                del due[0]
+                self._background(self.stores.fault(self.rng))
             action = self.rng.random()
             if action < 0.45:
                 await self._kill()
@@ -217,7 +237,8 @@ class Loop:
             elif action < 0.85:
                 self._background(self._approve_some())
             else:
-                await self._pull_publications()
+                with suppress(CopydeskError):  # a store is away just now
+                    await self._pull_publications()
 
     def _background(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -242,7 +263,7 @@ class Loop:
         self.report.pauses += 1
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(LEASE_S * self.rng.uniform(1.1, 1.8))
+            await asyncio.sleep(self.lease_s * self.rng.uniform(1.1, 1.8))
             os.kill(pid, signal.SIGCONT)
         self.paused.discard(pid)
 
@@ -276,6 +297,7 @@ class Loop:
         end = time.monotonic() + self.settle_s
         while time.monotonic() < end:
             await asyncio.gather(*[task for task in self.background if not task.done()], return_exceptions=True)
+            await self.stores.calm()
             await self._approve_some(all_of_them=True)
             await self._pull_publications()
             pieces = await self._pieces()
