@@ -1,7 +1,7 @@
 """The worker: N tasks at a time, each under a lease that a thread keeps alive, until it is told to drain.
 
-A handler says what became of its task; failures are classed here and nowhere else. The row is written before the queue: attempts
-and dead letters stand on the piece or session, the queue holds a copy.
+A handler says what became of its task; failures are classed here and nowhere else (runtime/failures.py counts them). While Records
+are away it claims nothing; after so many tasks, or so much memory, it drains by itself for a fresh process.
 """
 
 from __future__ import annotations
@@ -9,24 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import random
-from typing import Any
 
 import structlog
 
 from config.errors import Backpressure, Busy, CopydeskError, DiskFull, LeaseLost, Unavailable
-from config.vocabulary import TASK_KINDS, TERMINAL_SESSION, UNSETTLED, PieceState, SessionStatus
-from graphs.context import advance_session_task
-from graphs.pieces import move
+from config.vocabulary import TASK_KINDS
 from memory.queue.protocol import GENERATION_QUEUE, PUBLICATION_QUEUE, UPKEEP_QUEUE, Lease, Task
-from memory.rows.content import Piece
-from memory.rows.sessions import Session
 from runtime.advance import Done, Later, Outcome, advance_piece, advance_session
+from runtime.breaker import Breaker
 from runtime.compose import Runtime
+from runtime.failures import UPKEEP, count_failure, give_up, text_of
 from runtime.guard import Heartbeat, TaskGuard
 from runtime.hold import hold_piece
-from runtime.publish_due import note_attempt, publish_piece, reconcile_publication
+from runtime.metrics import rss_bytes
+from runtime.publish_due import publish_piece, reconcile_publication
 from runtime.reconcile import reconcile, sweep, upkeep_task
 
 log = structlog.get_logger(__name__)
@@ -35,21 +33,17 @@ SOLO_DEATHS = 3
 """Workers that died running this task and nothing else, after which it is dead-lettered."""
 UNKNOWN_KIND_WAIT = timedelta(seconds=60)
 UNRECORDED_WAIT = timedelta(seconds=5)
-UPKEEP = ("reconcile", "sweep")
-"""Kinds that are never given up: without them nothing that was lost comes back."""
 UPKEEP_REST = timedelta(minutes=5)
 _AT_LEAST = timedelta(seconds=0.2)
 _LOOK_FOR_DEAD = timedelta(seconds=2)
+_LOOK_FOR_UPKEEP = timedelta(seconds=5)
+_WEIGH_EVERY = timedelta(seconds=5)
+_NEVER = float("-inf")
 _LOOK_FOR_SUSPECTS = timedelta(seconds=5)
 POLL_BUSY = 0.05
 POLL_IDLE = 0.5
 _DISK_FULL_EXIT_AFTER = timedelta(seconds=60)
 _DISK_FULL_PROBE = timedelta(seconds=2)
-
-
-def backoff(attempt: int) -> timedelta:
-    """Full jitter between 1 s and 2^attempt s, 300 s at most."""
-    return timedelta(seconds=1 + random() * min(300.0, 2.0**attempt))
 
 
 class Worker:
@@ -75,13 +69,22 @@ class Worker:
         self._alone: Lease | None = None
         self._suspects_wait = False  # until nothing else runs here
         self._looked_for_suspects = runtime.clock.boottime()
-        self._looked_for_dead = runtime.clock.boottime()
+        self._looked_for_dead = self._looked_for_upkeep = self._weighed = _NEVER
         self._disk_full: DiskFull | None = None
         self._disk_full_since = 0.0
         self._probe_at = 0.0
         self._hurry = False
+        self.breaker = Breaker(runtime.records, runtime.clock)
+        self.started_at = runtime.clock.boottime()
         self.finished = 0
         """Tasks that came to an end here, for better or worse."""
+        self.failed = 0
+        """Of those, runs that count as an attempt of their task."""
+        self.leases_lost = 0
+        self.queue_away = False
+        """Whether the last claim found the queue away."""
+        self.recycled = ""
+        """Why it drained by itself: another process should take its place."""
 
     def drain(self) -> None:
         """Claim nothing more; finish what runs within the grace period, hand back the rest."""
@@ -89,9 +92,13 @@ class Worker:
         self._wake.set()
 
     @property
-    def idle(self) -> bool:
-        """True while nothing runs here."""
-        return not self._running
+    def running(self) -> int:
+        """Tasks that run here now."""
+        return len(self._running)
+
+    @property
+    def draining(self) -> bool:
+        return self._draining.is_set()
 
     async def run(self, *, until: Callable[[], Awaitable[bool]] | None = None) -> None:
         """Work until drained, or until `until` answers True while nothing runs here. Raises DiskFull after a minute of it."""
@@ -99,14 +106,9 @@ class Worker:
         async with Heartbeat(
             settings.queue_url, self.runtime.clock, ttl=settings.lease, every=settings.heartbeat
         ) as heartbeat:
-            await self.runtime.queue.reclaim_dead()
-            if self._upkeep:
-                await self.runtime.queue.enqueue(
-                    upkeep_task("reconcile", self.runtime),
-                    upkeep_task("sweep", self.runtime, after=timedelta(minutes=5)),
-                )
             try:
                 while not self._draining.is_set():
+                    self._recycle()
                     started = await self._claim(heartbeat)
                     if until is not None and not self._running and await until():
                         break
@@ -116,6 +118,35 @@ class Worker:
                 raise
             finally:
                 await self._finish_up()
+                await self.breaker.close()
+
+    def _recycle(self) -> None:
+        """Drain when this process has done or taken enough; a supervisor starts another."""
+        settings, now = self.runtime.settings, self.runtime.clock.boottime()
+        if self._only is not None or self._draining.is_set():
+            return
+        if settings.recycle_sessions and self.finished >= settings.recycle_sessions:
+            self.recycled = f"it has run {self.finished} tasks"
+        elif settings.recycle_rss_mb and now - self._weighed > _WEIGH_EVERY.total_seconds():
+            self._weighed = now
+            if (megabytes := rss_bytes() // 2**20) >= settings.recycle_rss_mb:
+                self.recycled = f"it takes {megabytes} MiB of memory"
+        if self.recycled:
+            log.info("worker.recycling", why=self.recycled)
+            self.drain()
+
+    async def _look_after_queue(self, now: float) -> None:
+        """Take back what the dead held; see that upkeep is queued, which a queue that was wiped has lost with all else."""
+        if now - self._looked_for_dead > _LOOK_FOR_DEAD.total_seconds():
+            await self.runtime.queue.reclaim_dead()
+            self._looked_for_dead = now
+        if self._upkeep and now - self._looked_for_upkeep > _LOOK_FOR_UPKEEP.total_seconds():
+            for kind, after in (("reconcile", timedelta(0)), ("sweep", timedelta(minutes=5))):
+                task = upkeep_task(kind, self.runtime, after=after)
+                # The first time it is brought forward; later on it is only put back where it is missing.
+                if self._looked_for_upkeep == _NEVER or await self.runtime.queue.find(task.id) is None:
+                    await self.runtime.queue.enqueue(task)
+            self._looked_for_upkeep = now
 
     async def _pause(self, seconds: float) -> None:
         self._wake.clear()
@@ -132,23 +163,26 @@ class Worker:
             if self._running or now < self._probe_at:
                 return 0
             free = 1  # one task shows whether there is space again
+        if self.breaker.is_open:
+            self.breaker.look()
+            return 0
         if self._alone is not None:
             return 0
         only = list(self._only()) if self._only is not None else None
         try:
-            if now - self._looked_for_dead > _LOOK_FOR_DEAD.total_seconds():
-                self._looked_for_dead = now
-                await self.runtime.queue.reclaim_dead()
+            await self._look_after_queue(now)
             if free <= 0 or only == []:
                 return 0
             leases = await self._take(free, only)
         except Unavailable as error:
             log.warning("queue.unavailable", error=str(error))
-            await asyncio.sleep(1)
+            self.queue_away = True
+            await self._pause(1.0)
             return 0
         except DiskFull as error:
             self._note_disk_full(error)
             return 0
+        self.queue_away = False
         if not leases:
             self._disk_full = None
         for lease in leases:
@@ -227,6 +261,7 @@ class Worker:
 
     async def _lost(self, lease: Lease, guard: TaskGuard, why: str) -> None:
         """What a task leaves behind that is not ours any more; one that ran too long has failed, and says so."""
+        self.leases_lost += 1
         log.warning("lease.lost", kind=lease.task.kind, error=why)
         if not guard.overdue():
             return
@@ -235,7 +270,7 @@ class Worker:
         error = TimeoutError(f"it ran for longer than {settings.task_timeout.total_seconds():g} s and was stopped")
         with suppress(CopydeskError):  # somebody else has it by now, or will: it counts as a death there
             await last.extend()
-            await self._failed(lease, last, error)
+            await count_failure(self.runtime, lease, last, error)
 
     async def _one(self, lease: Lease, guard: TaskGuard, heartbeat: Heartbeat) -> None:
         queue, task, clock = self.runtime.queue, lease.task, self.runtime.clock
@@ -245,7 +280,7 @@ class Worker:
             await queue.release(lease, run_at=clock.now() + UPKEEP_REST)
             return
         if task.solo_deaths >= SOLO_DEATHS:
-            await self._give_up(lease, guard, f"{task.solo_deaths} workers died while running it alone")
+            await give_up(self.runtime, lease, guard, f"{task.solo_deaths} workers died while running it alone")
             return
         if task.kind not in TASK_KINDS:
             # Written by a newer build: parked, not dead, so that a newer worker can take it.
@@ -265,8 +300,15 @@ class Worker:
         except (
             Exception
         ) as error:  # the one place where anything that a step may raise is turned into a retry or a dead letter
-            await self._failed(lease, guard, error)
+            if await self.breaker.caused(error):
+                # Nobody's failure either: it is parked until Records are back.
+                log.info("task.parked", kind=task.kind, error=str(error))
+                await queue.release(lease, run_at=clock.now() + timedelta(seconds=1 + 2 * random()))
+                return
+            self.failed += 1
+            await count_failure(self.runtime, lease, guard, error)
             return
+        self.breaker.succeeded()
         heartbeat.drop(guard)  # it must not take the end of the lease for a loss
         if isinstance(outcome, Later):
             if task.deaths:  # it came to an orderly end: it is not what killed those workers
@@ -278,12 +320,12 @@ class Worker:
     async def _handle(self, task: Task, guard: TaskGuard, heartbeat: Heartbeat) -> Outcome:
         runtime, payload = self.runtime, task.payload
         if task.kind == "advance_session":
-            return await advance_session(runtime, task.brand, _text(payload, "session_id"), guard)
+            return await advance_session(runtime, task.brand, text_of(payload, "session_id"), guard)
         if task.kind == "advance_piece":
-            return await advance_piece(runtime, task.brand, _text(payload, "piece_id"), guard)
+            return await advance_piece(runtime, task.brand, text_of(payload, "piece_id"), guard)
         if task.kind in ("publish", "reconcile_publication"):
             act = publish_piece if task.kind == "publish" else reconcile_publication
-            piece_id = _text(payload, "piece_id")
+            piece_id = text_of(payload, "piece_id")
             async with hold_piece(runtime, task.brand, piece_id, heartbeat=heartbeat) as held:
                 held.on_lost(lambda: guard.lose("the piece's own lease was lost"))
                 again = await act(runtime, task.brand, piece_id, held)
@@ -296,82 +338,6 @@ class Worker:
         gone = await sweep(runtime)
         log.info("stores.swept", rows=gone)
         return Later(timedelta(hours=1), "again and again")
-
-    async def _failed(self, lease: Lease, guard: TaskGuard, error: Exception) -> None:
-        task, queue, now = lease.task, self.runtime.queue, self.runtime.clock.now()
-        reason = f"{type(error).__name__}: {error}"[:500]
-        log.error(
-            "task.failed",
-            kind=task.kind,
-            attempt=task.attempts + 1,
-            error=reason,
-            exc_info=not isinstance(error, CopydeskError),
-        )
-        if task.kind in UPKEEP:
-            await queue.release(lease, run_at=now + timedelta(seconds=10))
-            return
-        if task.attempts + 1 >= self.runtime.settings.max_attempts:
-            await self._give_up(lease, guard, reason)
-            return
-        wait = backoff(task.attempts + 1)
-        if isinstance(error, Unavailable) and error.retry_after:
-            wait = max(wait, min(error.retry_after, timedelta(seconds=300)))
-        await self._note_attempt(task, guard, retry_at=now + wait)
-        await queue.retry_at(lease, now + wait, reason=reason)
-
-    async def _note_attempt(
-        self, task: Task, guard: TaskGuard, *, retry_at: datetime | None, dead_letter: str = ""
-    ) -> None:
-        """Write attempts and dead letters on the row first; the queue holds a copy.
-
-        A row that cannot be written, because it is absent, damaged or of no brand, is no reason to keep the task.
-        """
-        try:
-            if task.kind in ("publish", "reconcile_publication"):
-                piece_id, failed = _text(task.payload, "piece_id"), task.attempts + 1
-                async with hold_piece(self.runtime, task.brand, piece_id, wait=timedelta(seconds=5)) as held:
-                    await note_attempt(
-                        self.runtime, task, held, attempts=failed, again_at=retry_at, dead_letter=dead_letter
-                    )
-            else:
-                await self._write_attempt(task, guard, retry_at, dead_letter)
-        except (LeaseLost, Unavailable, DiskFull):
-            raise
-        except (CopydeskError, ValueError) as error:
-            log.error("row.unwritten", kind=task.kind, error=f"{type(error).__name__}: {error}")
-
-    async def _write_attempt(self, task: Task, guard: TaskGuard, retry_at: datetime | None, dead_letter: str) -> None:
-        records = self.runtime.records.for_brand(task.brand, lease=guard)
-        update: dict[str, Any] = {
-            "attempts": task.attempts + 1,
-            "deaths": task.deaths,
-            "retry_at": retry_at,
-            "dead_letter": dead_letter,
-        }
-        if task.kind == "advance_piece":
-            piece = await records.find(Piece, id=_text(task.payload, "piece_id"))
-            # A settled piece stays what it is, even where looking after it failed: its ledger says what became of it.
-            if piece is None or (piece.state not in UNSETTLED and piece.state is not PieceState.WAITING):
-                return
-            if dead_letter:
-                await move(records, self.runtime.clock, piece, PieceState.FAILED, **{**update, "reason": dead_letter})
-                await self.runtime.queue.enqueue(advance_session_task(task.brand, piece.session_id, self.runtime.clock))
-            else:
-                await records.put(piece.model_copy(update=update))
-        elif task.kind == "advance_session":
-            session = await records.find(Session, id=_text(task.payload, "session_id"))
-            if session is None or session.status in TERMINAL_SESSION:
-                return
-            if dead_letter:
-                now = self.runtime.clock.now()
-                update.update(status=SessionStatus.FAILED, reason=dead_letter, finished_at=now, updated_at=now)
-            await records.put(session.model_copy(update=update))
-
-    async def _give_up(self, lease: Lease, guard: TaskGuard, reason: str) -> None:
-        log.error("task.dead_lettered", kind=lease.task.kind, reason=reason)
-        await self._note_attempt(lease.task, guard, retry_at=None, dead_letter=reason)
-        guard.ensure_held()
-        await self.runtime.queue.bury(lease, reason=reason)
 
     async def _finish_up(self) -> None:
         if not self._running:
@@ -390,10 +356,3 @@ class Worker:
 def _cancel_from_anywhere(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
     with suppress(RuntimeError):  # the loop is closed: the task is gone with it
         loop.call_soon_threadsafe(task.cancel)
-
-
-def _text(payload: Any, key: str) -> str:
-    value = payload.get(key)
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"task payload has no {key}")
-    return value

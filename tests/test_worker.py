@@ -26,8 +26,9 @@ from memory.rows.sessions import Session
 from runtime import worker as module
 from runtime.advance import Done, Later
 from runtime.compose import Runtime, open_runtime
+from runtime.failures import backoff
 from runtime.guard import TaskGuard
-from runtime.worker import Worker, backoff
+from runtime.worker import Worker
 from tests.fakes.newsroom import BRAND, write_brand
 
 Work = Callable[[str, TaskGuard], Awaitable[Any]]

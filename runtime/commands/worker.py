@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from contextlib import AsyncExitStack
 from typing import Any
 
 from runtime.commands.common import INTERRUPTED, OK, add_verb, load, run_async
@@ -15,18 +16,31 @@ def register(verbs: Any) -> None:
     worker.add_argument("--concurrency", type=int, metavar="N", help="tasks at a time (default COPYDESK_CONCURRENCY)")
     worker.add_argument("--no-scheduler", action="store_true", help="leave reconcile and sweep to other workers")
     worker.add_argument("--until-idle", action="store_true", help="stop when nothing is ready or running")
+    worker.add_argument(
+        "--metrics-port", type=_port, metavar="N", help="serve /health and /metrics on 127.0.0.1:N (off by default)"
+    )
     worker.set_defaults(run=lambda args: run_async(lambda: run_worker(args)))
 
 
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a port: give 1 to 65535")
+
+
 async def run_worker(args: argparse.Namespace) -> int:
-    """Work; 0 after a drain by SIGTERM, 130 after Ctrl-C."""
+    """Work; 0 after a drain by SIGTERM or to be recycled, 130 after Ctrl-C."""
     from runtime.compose import open_runtime
+    from runtime.metrics import serve_metrics
     from runtime.worker import Worker
 
     settings = load(args, concurrency=args.concurrency)
     stopped: list[int] = []
-    async with open_runtime(settings) as runtime:
+    async with AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(open_runtime(settings))
         worker = Worker(runtime, upkeep=not args.no_scheduler)
+        if getattr(args, "metrics_port", None):
+            await stack.enter_async_context(serve_metrics(worker, args.metrics_port))
         main = asyncio.current_task()
 
         def stop(number: int) -> None:

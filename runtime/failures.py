@@ -1,0 +1,121 @@
+"""What becomes of a task that failed: another attempt or a dead letter, on its row first, in the queue after it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from random import random
+from typing import Any
+
+import structlog
+
+from config.errors import CopydeskError, DiskFull, LeaseLost, Unavailable
+from config.vocabulary import TERMINAL_SESSION, UNSETTLED, PieceState, SessionStatus
+from graphs.context import advance_session_task
+from graphs.pieces import move
+from memory.queue.protocol import Lease, Task
+from memory.rows.content import Piece
+from memory.rows.sessions import Session
+from runtime.compose import Runtime
+from runtime.guard import TaskGuard
+from runtime.hold import hold_piece
+from runtime.publish_due import note_attempt
+
+log = structlog.get_logger(__name__)
+UPKEEP = ("reconcile", "sweep")
+"""Kinds that are never given up: without them nothing that was lost comes back."""
+_UPKEEP_AGAIN = timedelta(seconds=10)
+
+
+def backoff(attempt: int) -> timedelta:
+    """Full jitter between 1 s and 2^attempt s, 300 s at most."""
+    return timedelta(seconds=1 + random() * min(300.0, 2.0**attempt))
+
+
+def text_of(payload: Any, key: str) -> str:
+    """The text under `key` of a payload. Raises ValueError when there is none."""
+    value = payload.get(key)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"task payload has no {key}")
+    return value
+
+
+async def count_failure(runtime: Runtime, lease: Lease, guard: TaskGuard, error: Exception) -> None:
+    """Retry the task later, or give it up when it has failed often enough. Raises LeaseLost, Unavailable and DiskFull."""
+    task, queue, now = lease.task, runtime.queue, runtime.clock.now()
+    reason = f"{type(error).__name__}: {error}"[:500]
+    log.error(
+        "task.failed",
+        kind=task.kind,
+        attempt=task.attempts + 1,
+        error=reason,
+        exc_info=not isinstance(error, CopydeskError),
+    )
+    if task.kind in UPKEEP:
+        await queue.release(lease, run_at=now + _UPKEEP_AGAIN)
+        return
+    if task.attempts + 1 >= runtime.settings.max_attempts:
+        await give_up(runtime, lease, guard, reason)
+        return
+    wait = backoff(task.attempts + 1)
+    if isinstance(error, Unavailable) and error.retry_after:
+        wait = max(wait, min(error.retry_after, timedelta(seconds=300)))
+    await _note_attempt(runtime, task, guard, retry_at=now + wait)
+    await queue.retry_at(lease, now + wait, reason=reason)
+
+
+async def give_up(runtime: Runtime, lease: Lease, guard: TaskGuard, reason: str) -> None:
+    """Dead-letter the task: its row first. Raises LeaseLost, Unavailable and DiskFull."""
+    log.error("task.dead_lettered", kind=lease.task.kind, reason=reason)
+    await _note_attempt(runtime, lease.task, guard, retry_at=None, dead_letter=reason)
+    guard.ensure_held()
+    await runtime.queue.bury(lease, reason=reason)
+
+
+async def _note_attempt(
+    runtime: Runtime, task: Task, guard: TaskGuard, *, retry_at: datetime | None, dead_letter: str = ""
+) -> None:
+    """Write attempts and dead letters on the row first; the queue holds a copy.
+
+    A row that cannot be written, because it is absent, damaged or of no brand, is no reason to keep the task.
+    """
+    try:
+        if task.kind in ("publish", "reconcile_publication"):
+            piece_id, failed = text_of(task.payload, "piece_id"), task.attempts + 1
+            async with hold_piece(runtime, task.brand, piece_id, wait=timedelta(seconds=5)) as held:
+                await note_attempt(runtime, task, held, attempts=failed, again_at=retry_at, dead_letter=dead_letter)
+        else:
+            await _write_attempt(runtime, task, guard, retry_at, dead_letter)
+    except (LeaseLost, Unavailable, DiskFull):
+        raise
+    except (CopydeskError, ValueError) as error:
+        log.error("row.unwritten", kind=task.kind, error=f"{type(error).__name__}: {error}")
+
+
+async def _write_attempt(
+    runtime: Runtime, task: Task, guard: TaskGuard, retry_at: datetime | None, dead_letter: str
+) -> None:
+    records = runtime.records.for_brand(task.brand, lease=guard)
+    update: dict[str, Any] = {
+        "attempts": task.attempts + 1,
+        "deaths": task.deaths,
+        "retry_at": retry_at,
+        "dead_letter": dead_letter,
+    }
+    if task.kind == "advance_piece":
+        piece = await records.find(Piece, id=text_of(task.payload, "piece_id"))
+        # A settled piece stays what it is, even where looking after it failed: its ledger says what became of it.
+        if piece is None or (piece.state not in UNSETTLED and piece.state is not PieceState.WAITING):
+            return
+        if dead_letter:
+            await move(records, runtime.clock, piece, PieceState.FAILED, **{**update, "reason": dead_letter})
+            await runtime.queue.enqueue(advance_session_task(task.brand, piece.session_id, runtime.clock))
+        else:
+            await records.put(piece.model_copy(update=update))
+    elif task.kind == "advance_session":
+        session = await records.find(Session, id=text_of(task.payload, "session_id"))
+        if session is None or session.status in TERMINAL_SESSION:
+            return
+        if dead_letter:
+            now = runtime.clock.now()
+            update.update(status=SessionStatus.FAILED, reason=dead_letter, finished_at=now, updated_at=now)
+        await records.put(session.model_copy(update=update))
