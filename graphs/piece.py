@@ -170,10 +170,10 @@ async def decide(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
     if revision.gaps and failed <= {"limits"}:  # what is missing cannot pass the platform's limits: a human fills it in
         return {"verdict": "ask", "why": f"a brief with gaps, not yet a post: {'; '.join(revision.gaps)[:300]}"}
     if result is CheckResult.FAILED:
-        return {
-            "verdict": "reject",
-            "why": "; ".join(sorted(failed)),
-        }
+        rows = [
+            row for row in await _checks(context.records, piece.id, state["content_hash"]) if row.check_type in failed
+        ]
+        return {"verdict": "reject", "why": "; ".join(sorted(_grounds(row) for row in rows))[:500]}
     if result is CheckResult.MANUAL_REVIEW:
         return {"verdict": "ask", "why": "a rule asks for a human eye"}
     if context.profile.approval == "all":
@@ -186,6 +186,16 @@ async def decide(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
     if checked_by <= {"rules"} and not context.profile.rules_only_ok:
         return {"verdict": "ask", "why": "only rules have read it"}
     return {"verdict": "approve", "why": "no rule fired" if result is CheckResult.PASSED else "warnings only"}
+
+
+def _grounds(row: ComplianceCheck) -> str:
+    """What a check objects to, in a line: its type, and the first critical finding with its way out."""
+    worst_one = next((finding for finding in row.findings if finding.severity is Severity.CRITICAL), None)
+    return (
+        f"{row.check_type} ({worst_one.rule} in {worst_one.field}: {worst_one.suggestion})"
+        if worst_one
+        else row.check_type
+    )
 
 
 async def _checks(records: Records, piece_id: str, content_hash: str) -> list[ComplianceCheck]:

@@ -188,5 +188,16 @@ async def edit(
                 reason=reason,
                 edited_to=post.content_hash,
             )
+        else:
+            await note(
+                records,
+                runtime.clock,
+                "review.edited",
+                session_id=piece.session_id,
+                piece_id=piece.id,
+                actor=by,
+                content_hash=post.content_hash,
+                reason=reason,
+            )
         await apply_edit(runtime, records, piece, revision)
     return revision

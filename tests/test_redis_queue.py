@@ -413,8 +413,21 @@ async def test_an_acl_user_with_our_keys_alone_is_enough(server: RedisServer) ->
         assert "wr0ng" not in str(caught.value)
 
 
+async def a_certificate(folder: Path) -> Path:
+    """A key and a certificate for 127.0.0.1, made for this test alone."""
+    both, key, certificate = folder / "both.pem", folder / "key.pem", folder / "certificate.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    made = await asyncio.create_subprocess_exec(
+        *command.split(), "-keyout", str(key), "-out", str(certificate), stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await made.communicate()
+    assert made.returncode == 0, said
+    both.write_bytes(key.read_bytes() + certificate.read_bytes())
+    return both
+
+
 async def test_tls_is_used_and_a_stranger_with_a_certificate_of_his_own_is_refused(tmp_path: Path) -> None:
-    certificate = ROOT / "tests/data/loopback_tls.pem"
+    certificate = await a_certificate(tmp_path)
     async with open_tls_relay(shared_server().socket, certificate) as port:
         url = f"rediss://127.0.0.1:{port}/0?{redis_url(tmp_path).partition('?')[2]}"
         async with open_queue(f"{url}&ssl_ca_certs={certificate}", clock=SystemClock()) as queue:

@@ -68,6 +68,7 @@ def test_a_python_without_ensurepip_is_named_with_the_package_to_install(bare: P
 def test_ci_installs_what_is_missing_and_then_runs_make_test(bare: Path) -> None:
     (bare / "bin" / "make").unlink()
     program(bare / "bin" / "redis-server", "exit 0")
+    program(bare / "bin" / "openssl", "exit 0")
     program(
         bare / "bin" / "apt-get", f'echo "$*" >> {bare}/asked\n[[ $1 == update ]] || cp {bare}/made {bare}/bin/make'
     )
@@ -84,6 +85,7 @@ def test_ci_installs_nothing_that_is_there(bare: Path) -> None:
     program(bare / "bin" / "apt-get", f"touch {bare}/asked")
     program(bare / "bin" / "python3", f'exec {sys.executable} "$@"')
     program(bare / "bin" / "redis-server", "exit 0")
+    program(bare / "bin" / "openssl", "exit 0")
     (bare / "bin" / "make").unlink()
     program(bare / "bin" / "make", "exit 0")
     assert run(bare, "bash", ".ci/run").returncode == 0
@@ -94,6 +96,7 @@ def test_ci_installs_a_redis_server_where_no_wheel_brings_one(bare: Path) -> Non
     program(bare / "bin" / "apt-get", f'echo "$*" >> {bare}/asked')
     program(bare / "bin" / "python3", f'exec {sys.executable} "$@"')
     program(bare / "bin" / "uname", "echo riscv64")
+    program(bare / "bin" / "openssl", "exit 0")
     (bare / "bin" / "make").unlink()
     program(bare / "bin" / "make", "exit 0")
     assert run(bare, "bash", ".ci/run").returncode == 0

@@ -297,6 +297,7 @@ async def review_decide(args: argparse.Namespace, verb: str) -> int:
                     "content_hash": content_hash,
                     "decision": answer.decision,
                     "by": answer.by,
+                    "won": answer.won,
                     "error": None,
                 }
             )
@@ -324,6 +325,7 @@ async def review_decide(args: argparse.Namespace, verb: str) -> int:
                     fail(result["error"])
                 else:
                     note = f" ({result['reason']})" if result["reason"] else ""
+                    note += "" if result["won"] else f" (decided before by {result['by']}; a new reason is not recorded)"
                     print(
                         printable(
                             f"{result['decision']} {result['piece_id']}@{result['content_hash'][:12]} -> {result['state']}{note}"
