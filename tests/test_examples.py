@@ -113,3 +113,30 @@ def test_the_exit_code_after_which_the_unit_is_not_started_again_is_that_of_bad_
     stops = {int(code) for code in unit()["Service"]["RestartPreventExitStatus"].split()}
     assert stops == {SettingsError.exit_code, Damaged.exit_code}
     assert not stops & {DiskFull.exit_code, Unavailable.exit_code}
+
+
+def commands_of_the_page() -> list[str]:
+    text = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^copydesk (.+?)(?: +#.*)?$", text, re.MULTILINE)
+    return [*blocks, *re.findall(r"`copydesk ([^`…]+)`", text)]
+
+
+def test_every_command_of_the_operators_page_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    found = commands_of_the_page()
+    assert len(found) > 25
+    for command in found:
+        words = shlex.split(command)
+        if words[0] == "restore" and words == ["restore"]:
+            continue  # named in prose, without the folder that it needs
+        try:
+            build_parser().parse_args(words)
+        except SystemExit:
+            pytest.fail(f"copydesk {command}: {capsys.readouterr().err}")
+
+
+def test_every_setting_that_the_operators_page_names_is_one() -> None:
+    text = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
+    known = {variable(name) for name in Settings.model_fields}
+    named = {name for name in re.findall(r"COPYDESK_[A-Z_]+", text) if not name.startswith("COPYDESK_TEST_")}
+    assert named
+    assert named <= known
