@@ -76,7 +76,7 @@ async def restore(settings: Settings, folder: Path, *, force: bool, clock: Clock
     staging = home / f".restore-{new_token()[:8]}"
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _nobody_else(chosen):
+        with nobody_else(chosen):
             try:
                 staging.mkdir(mode=0o700)
                 _stage(folder, staging, manifest)
@@ -104,7 +104,7 @@ def _in_the_way(home: Path, chosen: Sequence[EmbeddedFile], manifest: Manifest) 
 
 
 @contextmanager
-def _nobody_else(chosen: Sequence[EmbeddedFile]) -> Iterator[None]:
+def nobody_else(chosen: Sequence[EmbeddedFile]) -> Iterator[None]:
     """Hold every old file alone. Whoever starts meanwhile waits or is refused. Raises Conflict when somebody has one open."""
     with ExitStack() as stack:
         for file in chosen:
@@ -128,7 +128,7 @@ def _nobody_else(chosen: Sequence[EmbeddedFile]) -> Iterator[None]:
 def _in_use(file: EmbeddedFile, chosen: Sequence[EmbeddedFile]) -> Conflict:
     pids = sorted({str(owner.pid) for owner in _owners(chosen) if is_alive(owner)})
     who = f"process {', '.join(pids)} works there" if pids else f"`fuser {file.path}` names the process"
-    return Conflict(f"{file.path} is open in a running Copydesk ({who}): stop it, then restore; nothing was changed")
+    return Conflict(f"{file.path} is open in a running Copydesk ({who}): stop it first; nothing was changed")
 
 
 def _owners(chosen: Sequence[EmbeddedFile]) -> list[Owner]:

@@ -209,6 +209,32 @@ class LeasedSaver(BaseCheckpointSaver[str]):
             )
             await self._owned(claim, pruning)
 
+    async def stored(self, thread_id: str) -> list[Found]:
+        """Every checkpoint of a thread with its writes, oldest first, as bytes."""
+        found: list[Found] = []
+        after: Place | None = None
+        while True:
+            page = await self._tables.page(self._brand, Wanted(thread_id=thread_id), after=after, limit=_PAGE)
+            found += page
+            if len(page) < _PAGE:
+                return found[::-1]
+            last = page[-1][0]
+            after = (last.checkpoint_id, last.thread_id, last.ns)
+
+    async def replace_stored(self, found: Sequence[Found]) -> None:
+        """Make `found`, as `stored` of another engine returned it, all that the claimed thread holds. Raises LeaseLost.
+
+        Killed in between it holds the oldest of them; the same call makes it whole.
+        """
+        claim = await self._ready(found[0][0].thread_id)
+        await self._owned(claim, self._tables.delete_thread(claim))
+        for row, writes in found:
+            # The writes of a checkpoint stand before it: a reader finds it with all of them or not at all.
+            await self._owned(
+                claim, self._tables.put_writes(claim, row.ns, row.checkpoint_id, list(writes), replace=True)
+            )
+            await self._owned(claim, self._tables.put(claim, row))
+
     def get_next_version(self, current: str | None, channel: None) -> str:
         """The next version of a channel: digits that sort as text."""
         return f"{(0 if current is None else int(current)) + 1:016}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from config.errors import Unsupported
-from memory.records.protocol import ALL_BRANDS, Once, Records, Scored
+from memory.records.protocol import ALL_BRANDS, Decision, Once, Records, Scored
 from memory.rows import Brand
 from memory.rows.row import Row
 
@@ -70,6 +70,9 @@ class AllBrands:
 
     async def find_once(self, kind: str, key: str, row_type: type[R]) -> Once[R] | None:
         _refuse("find_once")
+
+    async def list_once(self, *, limit: int, after: tuple[str, str] | None = None) -> list[Decision]:
+        _refuse("list_once")
 
 
 def _brands_alone(row_type: type[Row]) -> None:

@@ -23,7 +23,7 @@ from memory.lease import LeaseGuard, Unleased
 from memory.records import schema
 from memory.records.all_brands import AllBrands
 from memory.records.astra_rows import behind, decode, encode, indexed, key_of, server_filter, to_columns
-from memory.records.protocol import ALL_BRANDS, Capability, Once, Records, RecordsStore, Scored
+from memory.records.protocol import ALL_BRANDS, Capability, Decision, Once, Records, RecordsStore, Scored
 from memory.rows import ROW_TYPES
 from memory.rows.row import Row
 
@@ -269,6 +269,10 @@ class AstraRecords:
     async def find_once(self, kind: str, key: str, row_type: type[R]) -> Once[R] | None:
         found = await self._database.find_document(PERMITS, self._decision_id(kind, key))
         return _once(found, row_type, kind, key, won=False) if found is not None else None
+
+    async def list_once(self, *, limit: int, after: tuple[str, str] | None = None) -> list[Decision]:
+        # The collection has no index on anything but `_id`, a hash: a list of one brand's would read everybody's.
+        raise Unsupported("decisions in AstraDB can be looked up, not listed: migrate cannot leave AstraDB yet")
 
     def _decision_id(self, kind: str, key: str) -> str:
         # Of fixed length: kinds and keys may be longer than an `_id`. The document holds them for people.

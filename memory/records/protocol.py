@@ -46,6 +46,16 @@ class Once(Generic[R]):
     token: str
 
 
+@dataclass(frozen=True)
+class Decision:
+    """A decision as `list_once` shows it: the race, the winner's token, and its row as it was when it won."""
+
+    kind: str
+    key: str
+    token: str
+    row: Row
+
+
 class Records(Protocol):
     """The rows of one brand. Another brand's rows read as absent and are never overwritten.
 
@@ -132,6 +142,13 @@ class Records(Protocol):
 
     async def find_once(self, kind: str, key: str, row_type: type[R]) -> Once[R] | None:
         """The decision of (brand, kind, key) if there is one; `won` is False."""
+        ...
+
+    async def list_once(self, *, limit: int, after: tuple[str, str] | None = None) -> list[Decision]:
+        """Up to `limit` decisions of the brand by kind and key, strictly behind `after`: for `migrate` alone.
+
+        Raises Unsupported where the engine can look a decision up but not list them.
+        """
         ...
 
 

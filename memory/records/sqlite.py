@@ -16,6 +16,7 @@ from config.ids import parse_slug
 from memory.lease import LeaseGuard, Unleased
 from memory.records import schema
 from memory.records.all_brands import AllBrands
+from memory.records.decisions import find_decision, list_decisions, once_of
 from memory.records.migrations import (
     LEDGER_ID,
     LEDGER_MIGRATIONS,
@@ -25,7 +26,7 @@ from memory.records.migrations import (
     match_text_search,
     text_search_state,
 )
-from memory.records.protocol import ALL_BRANDS, Capability, Once, Records, RecordsStore, Scored
+from memory.records.protocol import ALL_BRANDS, Capability, Decision, Once, Records, RecordsStore, Scored
 from memory.records.vectors import Matrices, forget_changes
 from memory.rows import ROW_TYPES, LedgerStep
 from memory.rows.row import Row
@@ -317,16 +318,19 @@ class SqliteRecords:
                 " ON CONFLICT (brand, kind, decision_key) DO NOTHING",
                 (self._brand, *name, row.table, document),
             )
-            decision = _decision(db, self._brand, kind, key)
+            decision = find_decision(db, self._brand, kind, key)
             assert decision is not None  # inserted, or there before: nothing deletes a decision
             return decision
 
         decision = await self._store.ledger.write(decide)
-        return _once(decision, type(row), kind, key, won=decision[0] == token)
+        return once_of(decision, type(row), kind, key, won=decision[0] == token)
 
     async def find_once(self, kind: str, key: str, row_type: type[R]) -> Once[R] | None:
-        decision = await self._store.ledger.read(lambda db: _decision(db, self._brand, kind, key))
-        return _once(decision, row_type, kind, key, won=False) if decision else None
+        decision = await self._store.ledger.read(lambda db: find_decision(db, self._brand, kind, key))
+        return once_of(decision, row_type, kind, key, won=False) if decision else None
+
+    async def list_once(self, *, limit: int, after: tuple[str, str] | None = None) -> list[Decision]:
+        return await self._store.ledger.read(lambda db: list_decisions(db, self._brand, limit, after))
 
     def _readable(self, row_type: type[Row], alias: str = "") -> tuple[str, list[Any]]:
         prefix = f"{alias}." if alias else ""
@@ -358,21 +362,6 @@ def _others_row(row: Row) -> Conflict:
 
 def _foreign(row_type: type[Row], key: Sequence[Any]) -> Conflict:
     return Conflict(f"{row_type.table} {tuple(key)!r} belongs to another brand: use an id of this brand's own")
-
-
-def _decision(db: sqlite3.Connection, brand: str, kind: str, key: str) -> tuple[str, str, str] | None:
-    found: tuple[str, str, str] | None = db.execute(
-        "SELECT token, table_name, document FROM decisions WHERE brand = ? AND kind = ? AND decision_key = ?",
-        (brand, kind, key),
-    ).fetchone()
-    return found
-
-
-def _once(decision: tuple[str, str, str], row_type: type[R], kind: str, key: str, *, won: bool) -> Once[R]:
-    token, table, document = decision
-    if table != row_type.table:
-        raise ValueError(f"the decision {kind} {key!r} holds a row of {table}, not of {row_type.table}")
-    return Once(won=won, row=schema.decode_document(row_type, document), token=token)
 
 
 @asynccontextmanager

@@ -20,5 +20,6 @@ VERBS = (
     "db",
     "backup",
     "restore",
+    "migrate",
 )
 """The modules of this folder, in the order in which `--help` lists them."""

@@ -23,7 +23,8 @@ from config.ids import parse_slug
 from memory.lease import LeaseGuard, Unleased
 from memory.records import schema
 from memory.records.all_brands import AllBrands
-from memory.records.protocol import ALL_BRANDS, Capability, Once, Records, RecordsStore, Scored
+from memory.records.decisions import decision_of
+from memory.records.protocol import ALL_BRANDS, Capability, Decision, Once, Records, RecordsStore, Scored
 from memory.rows import ROW_TYPES
 from memory.rows.row import Row
 from memory.sqlite_errors import translated
@@ -288,6 +289,17 @@ class AustereRecords:
         if decision["table"] != row_type.table:
             raise ValueError(f"the decision {kind} {key!r} holds a row of {decision['table']}, not of {row_type.table}")
         return Once(won=False, row=schema.decode_document(row_type, decision["document"]), token=decision["token"])
+
+    async def list_once(self, *, limit: int, after: tuple[str, str] | None = None) -> list[Decision]:
+        behind = None if after is None else _name("once", self._brand, *after)
+        found: list[Decision] = []
+        async for name, value in self._file.scan(_name("once", self._brand), descending=False, after=behind):
+            _, _, kind, key, _ = name.decode().split("\x00")
+            stored = json.loads(value)
+            found.append(decision_of(kind, key, stored["token"], stored["table"], stored["document"]))
+            if len(found) == limit:
+                break
+        return found
 
 
 def _norm(vector: Sequence[float]) -> float:

@@ -1,0 +1,53 @@
+"""The decisions of `create_once` in SQLite: one found, and all of a brand listed."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TypeVar
+
+from config.errors import Damaged
+from memory.records import schema
+from memory.records.protocol import Decision, Once
+from memory.rows import ROW_TYPES
+from memory.rows.row import Row
+
+R = TypeVar("R", bound=Row)
+Stored = tuple[str, str, str]
+"""Token, table name, document."""
+
+
+def find_decision(db: sqlite3.Connection, brand: str, kind: str, key: str) -> Stored | None:
+    """What was decided in this race; None when nothing was."""
+    found: Stored | None = db.execute(
+        "SELECT token, table_name, document FROM decisions WHERE brand = ? AND kind = ? AND decision_key = ?",
+        (brand, kind, key),
+    ).fetchone()
+    return found
+
+
+def once_of(decision: Stored, row_type: type[R], kind: str, key: str, *, won: bool) -> Once[R]:
+    """The answer of `create_once`. Raises Damaged, and ValueError when the decision is about another table."""
+    token, table, document = decision
+    if table != row_type.table:
+        raise ValueError(f"the decision {kind} {key!r} holds a row of {table}, not of {row_type.table}")
+    return Once(won=won, row=schema.decode_document(row_type, document), token=token)
+
+
+def list_decisions(db: sqlite3.Connection, brand: str, limit: int, after: tuple[str, str] | None) -> list[Decision]:
+    """As `Records.list_once`. Raises Damaged."""
+    found = db.execute(
+        "SELECT kind, decision_key, token, table_name, document FROM decisions"
+        " WHERE brand = ? AND (kind, decision_key) > (?, ?) ORDER BY kind, decision_key LIMIT ?",
+        (brand, *(after or ("", "")), limit),
+    )
+    return [decision_of(*values) for values in found]
+
+
+def decision_of(kind: str, key: str, token: str, table: str, document: str) -> Decision:
+    """The decision that these stored values make. Raises Damaged when they make none."""
+    row_type = next((known for known in ROW_TYPES if known.table == table), None)
+    if row_type is None:
+        raise Damaged(
+            f"the decision {kind} {key!r} holds a row of {table!r}, which is no table: see `copydesk restore`"
+        )
+    return Decision(kind, key, token, schema.decode_document(row_type, document))
