@@ -218,3 +218,31 @@ def nothing_is_critical() -> None:
         return CheckResult.MANUAL_REVIEW if findings else CheckResult.PASSED
 
     engine.fold = soft
+
+
+@mutation("tests/test_many_machines.py::test_upkeep_comes_back_by_itself_after_the_queue_was_wiped")
+def wiped_upkeep_stays_away() -> None:
+    """Upkeep is enqueued when a worker starts, and never looked for again."""
+    from datetime import timedelta
+
+    from runtime import worker
+
+    worker._LOOK_FOR_UPKEEP = timedelta(days=1000)
+    wait = worker.Worker._look_after_queue
+
+    async def once(self: Any, now: float) -> None:
+        if self._looked_for_upkeep == worker._NEVER:
+            await wait(self, now)
+
+    worker.Worker._look_after_queue = once  # type: ignore[method-assign]
+
+
+@mutation("tests/test_many_machines.py")
+def absence_of_records_is_the_tasks_fault() -> None:
+    """Nobody asks whether Records are away: every run that finds them so is a failed attempt."""
+    from runtime.breaker import Breaker
+
+    async def never(self: Any, error: Exception) -> bool:
+        return False
+
+    Breaker.caused = never  # type: ignore[method-assign]

@@ -73,7 +73,7 @@ class Keyspace:
 class DataApi:
     """The server, in a thread of its own."""
 
-    def __init__(self, *, page_size: int = 50, sort_cap: int = 10_000, token: str = "") -> None:
+    def __init__(self, *, page_size: int = 50, sort_cap: int = 10_000, token: str = "", port: int = 0) -> None:
         self.keyspaces: dict[str, Keyspace] = {}
         self.faults: list[Fault] = []
         self.page_size = page_size  # astra.md 1.2: 50, and 20 before 1.0.48
@@ -82,7 +82,8 @@ class DataApi:
         """The one token that is accepted; empty: any."""
         self.hide_new = 0
         """How many listings do not show a new table or index."""
-        self.port = 0
+        self.port = port
+        """0: any free one, known once it has started."""
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stopping: asyncio.Event | None = None
@@ -126,7 +127,7 @@ class DataApi:
                 connections.discard(task)
                 writer.close()
 
-        server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=2**16)
+        server = await asyncio.start_server(accept, "127.0.0.1", self.port, limit=2**16)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stopping.wait()
