@@ -140,3 +140,23 @@ def test_every_setting_that_the_operators_page_names_is_one() -> None:
     named = {name for name in re.findall(r"COPYDESK_[A-Z_]+", text) if not name.startswith("COPYDESK_TEST_")}
     assert named
     assert named <= known
+
+
+def words_of_the_program() -> list[str]:
+    """What the failure table says that an operator sees, cut where the program puts in a name, a number or an error."""
+    text = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
+    table = text.partition("## When something fails")[2].partition("\n## ")[0]
+    seen = [row.split(" | ")[1] for row in table.splitlines() if row.count(" | ") == 2]
+    quoted = [quote for cell in seen for quote in re.findall(r"`([^`]+)`", cell) if " " in quote]
+    cuts = r"…|PATH|NAME|\bN\b|\d+|\([^)]*\)|'[^']*'|copydesk \w+|publish resolve|fuser|redis://|agent_sessions|[:;,] "
+    return [part.strip() for quote in quoted for part in re.split(cuts, quote) if len(part.split()) > 2]
+
+
+def test_what_the_operators_page_quotes_is_what_the_program_says() -> None:
+    folders = ("memory", "runtime", "tools", "agents", "graphs")
+    source = "\n".join(path.read_text(encoding="utf-8") for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    source = re.sub(r"\"\n\s*f?\"", "", source)
+    found = words_of_the_program()
+    assert len(found) > 20
+    for words in found:
+        assert words in source, words
