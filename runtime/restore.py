@@ -1,7 +1,9 @@
 """Bringing a backup back: checked first, installed by renames, and nothing goes out before a person has looked.
 
 What was sent after the backup was made is in no restored row. So publishing is paused for every brand inside the copy, before it is
-installed: there is no moment at which a worker finds the old rows without the pause. Old files are moved aside, never deleted.
+installed: there is no moment at which a worker finds the old rows without the pause. What was due by now, or open, is moreover
+treated as sent without an answer: it is read back from the platform, or a person says what became of it, also after publishing was
+resumed. Old files are moved aside, never deleted.
 """
 
 from __future__ import annotations
@@ -10,25 +12,29 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from config.clock import Clock
-from config.errors import Conflict, DiskFull, UsageError
+from config.errors import Conflict, DiskFull, NotFound, UsageError
 from config.ids import new_token
 from config.settings import Settings
 from config.vocabulary import PieceState
-from memory.queue.owner import is_alive
+from graphs.pieces import get_revision, move
+from memory.queue.owner import current_owner, is_alive
 from memory.queue.protocol import Owner
-from memory.records.protocol import open_records
+from memory.records.protocol import Records, open_records
 from memory.rows.brand import Brand, Control
+from memory.rows.content import Piece
 from memory.rows.publication import ScheduledPublication
 from memory.sqlite_file import prepared
 from runtime.backup import EmbeddedFile, embedded_files, outbox_posts, sync_folder
 from runtime.backup_manifest import Manifest, Report, check_copy, verify
 from runtime.publish_due import PAUSE
+from tools.publish.ledger import Subject, pub_key
+from tools.publish.steps import Steps
 
 BY = "restore"
 _SIDECARS = ("", "-wal", "-shm", "-journal")
@@ -80,7 +86,7 @@ async def restore(settings: Settings, folder: Path, *, force: bool, clock: Clock
             try:
                 staging.mkdir(mode=0o700)
                 _stage(folder, staging, manifest)
-                paused, at_risk = await _prepare(staging, chosen, manifest, clock)
+                paused, at_risk = await _prepare(staging, chosen, manifest, settings, clock)
                 report("copied and checked; installing")
                 aside = _install(staging, home, chosen, manifest, clock.now())
             finally:
@@ -161,7 +167,7 @@ def _stage(folder: Path, staging: Path, manifest: Manifest) -> None:
 
 
 async def _prepare(
-    staging: Path, chosen: Sequence[EmbeddedFile], manifest: Manifest, clock: Clock
+    staging: Path, chosen: Sequence[EmbeddedFile], manifest: Manifest, settings: Settings, clock: Clock
 ) -> tuple[list[str], list[ScheduledPublication]]:
     """Bring the staged files to the present schema, and pause publishing in them."""
     for file in chosen:
@@ -183,10 +189,35 @@ async def _prepare(
             )
             paused.append(brand.name)
             due = await records.find_by(ScheduledPublication, state=PieceState.APPROVED)
-            at_risk += [row for row in due if row.scheduled_at <= now]
+            rows = [row for row in due if row.scheduled_at <= now]
             for state in _OPEN:
-                at_risk += await records.find_by(ScheduledPublication, state=state)
+                rows += await records.find_by(ScheduledPublication, state=state)
+            steps = Steps(records, clock, settings, boot_id=current_owner(BY).boot_id)
+            for row in rows:
+                with suppress(NotFound):  # without a piece or its bytes nothing can be sent
+                    await _take_permits(records, steps, row, reason, clock)
+            at_risk += rows
     return paused, sorted(at_risk, key=lambda row: (row.brand, row.scheduled_at, row.id))
+
+
+async def _take_permits(records: Records, steps: Steps, row: ScheduledPublication, reason: str, clock: Clock) -> None:
+    """Take the permits that somebody may have taken since the backup: what became of them is read back, or asked of a human.
+
+    Every part gets one, so that a thread whose beginning is found out does not go on sending its end.
+    """
+    piece = await records.get(Piece, id=row.content_id)
+    parts = (await get_revision(records, piece, piece.sealed_hash)).post.part_count()
+    subject = Subject(
+        pub_key(row.brand, row.platform, row.account, piece.id), piece.id, row.platform, row.account, parts
+    )
+    found = await steps.read(subject.pub_key, parts)
+    if found.next_permit is None:
+        return  # open already: it is read back anyway
+    attempt, first = found.next_permit
+    for part in range(first, parts):
+        permit = steps.permit(subject, attempt, part, holder=BY, content_hash=piece.sealed_hash, reason=reason)
+        await steps.take(permit, token=new_token())
+    await move(records, clock, piece, PieceState.PUBLISHING, reason=reason)
 
 
 def _install(

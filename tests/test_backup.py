@@ -23,19 +23,20 @@ from config.settings import Settings
 from config.vocabulary import PieceState
 from memory.records.protocol import open_records
 from memory.rows.brand import Control
+from memory.rows.content import Post
 from memory.rows.sessions import Event
 from runtime import backup as backup_module
 from runtime import restore as restore_module
 from runtime.backup import back_up, embedded_files
 from runtime.backup_manifest import MANIFEST, NAMES, read_manifest, verify
 from runtime.compose import open_runtime
-from runtime.publish_due import PAUSE
+from runtime.publish_due import PAUSE, subject_of
 from runtime.reconcile import reconcile
 from runtime.restore import restore
 from tests.cli_support import ROOT, Cli, environment, small_brand
 from tests.cli_support import cli as cli
 from tests.fakes.newsroom import BRAND, open_newsroom, write_brand
-from tests.fakes.publishing import ScriptedPublisher
+from tests.fakes.publishing import ScriptedPublisher, a_thread
 from tests.test_publish_due import SLOT, Desk
 
 NOW = datetime(2026, 12, 7, 9, 0, tzinfo=UTC)
@@ -443,17 +444,53 @@ async def test_what_went_out_after_the_backup_does_not_go_out_again(tmp_path: Pa
     async with open_newsroom(home, clock=clock) as room:
         desk = Desk(room.runtime, clock, room.script)
         room.runtime.publishers["outbox"] = platform
-        assert await desk.state(piece) is PieceState.APPROVED
-        for _ in range(3):
+        await reconcile(room.runtime)
+        await desk.publish(piece)
+        clock.advance(timedelta(minutes=10))
+        await desk.run_due()
+        assert await desk.state(piece) is PieceState.PUBLISHED, "read back"
+        desk.at(SLOT + timedelta(days=2))
+        await desk.publish(later)
+        assert len(platform.live) == 1, "paused"
+        await desk.control(PAUSE, "off")
+        await desk.publish(later)
+        assert await desk.state(later) is PieceState.PUBLISHED
+        assert len(platform.live) == 2
+
+
+@pytest.mark.parametrize("post", [None, a_thread(3)], ids=["one part", "a thread"])
+async def test_what_cannot_be_read_back_waits_for_a_human_also_when_publishing_goes_on(
+    tmp_path: Path, post: Post | None
+) -> None:
+    home, platform, clock = tmp_path / "data", ScriptedPublisher(visible=False), ManualClock()
+    async with open_newsroom(home, clock=clock) as room:
+        await room.runtime.ensure_brand(BRAND)
+        desk = Desk(room.runtime, clock, room.script)
+        room.runtime.publishers["outbox"] = platform
+        piece = await desk.approved(post=post)
+        folder = make(home, tmp_path / "b")
+        desk.at(SLOT)
+        await desk.publish(piece)
+        sent = list(platform.live)
+        assert sent
+    await restore(Settings(data_dir=home), folder, force=True, clock=clock, report=quiet)
+    async with open_newsroom(home, clock=clock) as room:
+        desk = Desk(room.runtime, clock, room.script)
+        room.runtime.publishers["outbox"] = platform
+        await desk.control(PAUSE, "off")
+        for n in range(4):
+            if n == 2:  # somebody found the beginning of it
+                row = await desk.slot(piece)
+                subject = subject_of(room.runtime, piece, row, parts=platform.parts(await desk.post(piece)))
+                await room.runtime.ledger(BRAND).resolve_by_human(subject, by="ann", sent_url="https://p.test/1")
             await reconcile(room.runtime)
             await desk.run_due()
             await desk.publish(piece)
             clock.advance(timedelta(minutes=10))
-        assert len(platform.live) == 1
-        await desk.control(PAUSE, "off")
-        desk.at(SLOT + timedelta(days=2))
-        await desk.publish(later)
-        assert await desk.state(later) is PieceState.PUBLISHED
+            if n < 2:
+                assert await desk.state(piece) in (PieceState.PUBLISHING, PieceState.UNKNOWN)
+        assert platform.live == sent
+        assert await desk.state(piece) is (PieceState.PUBLISHED if post is None else PieceState.UNKNOWN)
 
 
 # The command line

@@ -58,6 +58,10 @@ async def restore_backup(args: argparse.Namespace, folder: Path) -> int:
         f" ({row.state}, due {row.scheduled_at:%Y-%m-%d %H:%M} UTC)"
         for row in done.at_risk
     ]
+    if done.at_risk:
+        lines.append(
+            "these are read back, never resent; `publish status` names those that only you can tell: `publish resolve`"
+        )
     if done.missing_posts:
         lines.append(
             f"{len(done.missing_posts)} posts that lay in the outbox then are not in this one: first {done.missing_posts[0]}"
