@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.commands.common import OK, add_parts, add_verb, emit, opened, run_async
+
+if TYPE_CHECKING:
+    from config.settings import Settings
 
 FILES = ("records.db", "ledger.db", "queue.db", "checkpoints.db", "session.db")
 """The embedded files, as `open_runtime` makes them."""
@@ -39,6 +42,7 @@ async def db_open(args: argparse.Namespace) -> int:
 
     settings = load(args)
     paths = [settings.data_dir.absolute() / name for name in FILES]
+    made = await _make_tables(settings) if settings.records_url.startswith("astra") else {}
     before = {path.name: schema_version(path) if path.is_file() and path.stat().st_size else 0 for path in paths}
     async with opened(args):
         after = {path.name: schema_version(path) for path in paths if path.is_file()}
@@ -49,5 +53,22 @@ async def db_open(args: argparse.Namespace) -> int:
         for name, v in files.items()
     ]
     text = table(["file", "schema", ""], lines) + "\n" + "\n".join(f"{name}: {url}" for name, url in stores.items())
-    emit(args, {"files": files, "stores": stores}, text)
+    for what, names in made.items():
+        text += f"\nAstraDB {what}: {len(names)} made" + (f" ({', '.join(names)})" if names else "")
+    emit(args, {"files": files, "stores": stores, **({"astra": made} if made else {})}, text)
     return OK
+
+
+async def _make_tables(settings: Settings) -> dict[str, list[str]]:
+    """Make what AstraDB lacks; the names of what was made. Raises what `create_schema` raises."""
+    from config.clock import SystemClock
+    from memory.astra_schema import create_schema
+
+    before = await create_schema(
+        settings.records_url, clock=SystemClock(), token=settings.astra_token.get_secret_value()
+    )
+    return {
+        "tables": list(before.missing_tables),
+        "indexes": [f"{table}.{column}" for table, column in before.missing_indexes],
+        "collections": list(before.missing_collections),
+    }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.errors import CopydeskError, Unavailable
 from runtime.commands.common import FINDINGS, OK, add_verb, brand_of, emit, load, run_async
+from runtime.commands.doctor_engines import engine_lines, is_remote, look_at_backlog, look_at_engines
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -46,9 +47,11 @@ async def run_doctor(args: argparse.Namespace) -> int:
     report = Report()
     report.sections["settings"] = _settings(settings)
     sound = _files(settings, report)
-    if not report.sections["files"]:
+    usable = await look_at_engines(settings, report)
+    kept = report.sections["files"] or any(map(is_remote, (settings.records_url, settings.queue_url)))
+    if not kept:
         _model(settings, report)
-    elif sound:
+    elif usable and (sound or not report.findings):
         await _stores(args, settings, report)
     emit(args, {**report.sections, "findings": report.findings}, _text(report))
     return FINDINGS if report.findings else OK
@@ -194,6 +197,7 @@ async def _queue(runtime: Runtime, report: Report) -> None:
         name: {"ready": d.ready, "delayed": d.delayed, "leased": d.leased, "dead": d.dead, "paused": d.paused}
         for name, d in depths.items()
     }
+    look_at_backlog(depths, runtime.settings.max_queue, report)
     for letter in await runtime.queue.list_dead():
         report.find(
             f"task {letter.task.id} is dead: {letter.reason[:300]}", f"run_agents.py queue requeue {letter.task.id}"
@@ -293,6 +297,7 @@ def _text(report: Report) -> str:
         lines.append(
             f"  {name}: schema {file['schema']} of {file['expected']}, {file['bytes']} bytes, {file['integrity']}"
         )
+    lines += engine_lines(said)
     for name, depth in said.get("queues", {}).items():
         lines.append(
             f"queue {name}: " + ", ".join(f"{count} {word}" for word, count in depth.items() if word != "paused")
