@@ -43,6 +43,7 @@ async def move(args: argparse.Namespace) -> int:
             " Copy the outbox folder yourself if you want the old posts there; preferences start afresh"
         )
     else:
-        text += f" copied; now stop the workers and run `{program()} --data-dir {settings.data_dir} migrate --to {args.to}` for what changes until then"
+        again = f"{program()} --data-dir {settings.data_dir} migrate --to {args.to}"
+        text += f" copied; now stop the workers and run `{again}` for what changes until then"
     emit(args, shape, text)
     return OK if done.finished else WAITING_FOR_HUMAN
