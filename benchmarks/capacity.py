@@ -12,15 +12,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import inspect
+import math
+import re
 import shutil
 import sqlite3
 import sys
 import tempfile
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -209,43 +212,262 @@ async def make_weeks(runtime: Any, brands: Sequence[str], concurrency: int, coun
 
 
 @asynccontextmanager
-async def opened(folder: Path, brands: Sequence[str], pieces: int, **settings: Any) -> AsyncIterator[Any]:
+async def opened(folder: Path, **settings: Any) -> AsyncIterator[Any]:
+    """A runtime on `folder`, with what is loaded lazily loaded."""
     from runtime.compose import open_runtime
 
-    for brand in brands:
-        write_brand(folder, brand, pieces)
     async with open_runtime(Settings(data_dir=folder, **settings)) as runtime:
         assert runtime.graphs
-        for brand in brands:
-            await runtime.ensure_brand(brand)
         yield runtime
 
 
 async def embedded(brands: Sequence[str], pieces: int, concurrency: int) -> Counter[str]:
-    """What one week of so many pieces for each brand takes on the embedded engines."""
+    """What one week of so many pieces for each brand takes on the embedded engines; the brands are loaded before."""
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        async with opened(folder, brands, pieces):
-            pass
+        for brand in brands:
+            write_brand(folder, brand, pieces)
+        cpu = time.process_time()
+        async with opened(folder) as runtime:
+            for brand in brands:
+                await runtime.ensure_brand(brand)
+        counts["load cpu ms"] = round((time.process_time() - cpu) * 1000)
         before = kept(folder)
-        async with _again(folder) as runtime:
+        async with opened(folder) as runtime:
             written = Written(folder)
             await make_weeks(runtime, brands, concurrency, counts)
-            counts += written.close()
+            counts.update(written.close())
         after = kept(folder)
         after.subtract(before)
         counts.update(after)
     return counts
 
 
-@asynccontextmanager
-async def _again(folder: Path) -> AsyncIterator[Any]:
-    from runtime.compose import open_runtime
+async def many_machines(weeks: Sequence[int]) -> tuple[list[Counter[str]], Counter[str]]:
+    """What weeks of so many pieces, each a brand's, ask of the Data API and Redis, one after another; and what upkeep asks."""
+    from memory.astra_schema import create_schema
+    from runtime.reconcile import reconcile, sweep
+    from tests.fakes.data_api import DataApi, Keyspace
+    from tests.fakes.redis_server import RedisServer
 
-    async with open_runtime(Settings(data_dir=folder)) as runtime:
-        assert runtime.graphs
-        yield runtime
+    class Counting(DataApi):
+        """Counts requests by the store that they are for."""
+
+        counts: Counter[str] = Counter()
+
+        def _run(self, keyspace: str, name: str, command: str, *given: Any, **more: Any) -> dict[str, Any]:
+            of = "checkpoints" if name.startswith("checkpoint") or name == "thread_owners" else "records"
+            self.counts[f"astra: {of}"] += 1
+            return super()._run(keyspace, name, command, *given, **more)
+
+    api, server = Counting().start(), RedisServer("--appendonly", "yes").start()
+    found: list[Counter[str]] = []
+    upkeep: Counter[str] = Counter()
+    try:
+        api.keyspaces["capacity"] = Keyspace()
+        from config.clock import SystemClock
+
+        await create_schema(api.url("capacity"), clock=SystemClock())
+        redis = f"{server.url}?prefix=capacity"
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            async with opened(folder, records=api.url("capacity"), queue=redis, cache=redis) as runtime:
+                for number, pieces in enumerate(weeks):
+                    brand = f"brand{number}"
+                    write_brand(folder, brand, pieces)
+                    await runtime.ensure_brand(brand)
+                    counts: Counter[str] = Counter()
+                    api.counts.clear()
+                    scripts, held = redis_scripts(server), redis_bytes(server)
+                    await make_weeks(runtime, [brand], Assumed.concurrency, counts)
+                    counts.update(api.counts)
+                    counts["redis: scripts"] = redis_scripts(server) - scripts
+                    counts["redis: bytes kept"] = redis_bytes(server) - held
+                    found.append(counts)
+                    api.counts.clear()
+                    await reconcile(runtime)
+                    upkeep[f"reconcile {number + 1}"] = api.counts.total()
+                api.counts.clear()
+                await sweep(runtime)
+                upkeep["sweep"] = api.counts.total()
+    finally:
+        server.close()
+        api.stop()
+    return found, upkeep
+
+
+def redis_scripts(server: Any) -> int:
+    """How many scripts clients have run: each transition of the queue and each step of an envelope is one."""
+    told = server.command("INFO", "commandstats")
+    return sum(int(calls) for calls in re.findall(r"cmdstat_eval(?:sha)?:calls=(\d+)", told))
+
+
+def redis_bytes(server: Any) -> int:
+    """MEMORY USAGE of all keys together, every element weighed."""
+    script = """
+        local sum = 0
+        for _, key in ipairs(redis.call('KEYS', '*')) do
+            sum = sum + redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 0)
+        end
+        return sum"""
+    return int(server.command("EVAL", script, "0").strip().removeprefix(":"))
+
+
+async def redis_task_bytes(tasks: int = 2_000) -> tuple[float, float]:
+    """Bytes a waiting task takes in Redis: by MEMORY USAGE of the queue's keys, and by what the server allocated."""
+    from config.clock import SystemClock
+    from graphs.context import advance_piece_task
+    from memory.queue import open_queue
+    from tests.fakes.redis_server import RedisServer
+
+    server, clock = RedisServer().start(), SystemClock()
+
+    def allocated() -> int:
+        found = re.search(r"used_memory:(\d+)", server.command("INFO", "memory"))
+        assert found
+        return int(found[1])
+
+    try:
+        async with open_queue(f"{server.url}?prefix=capacity", clock=clock, max_length=tasks) as queue:
+            await queue.depths()
+            before, keys = allocated(), redis_bytes(server)
+            ids = [str(uuid.uuid4()) for _ in range(tasks)]
+            for first in range(0, tasks, 100):
+                await queue.enqueue(*(advance_piece_task("brand1", id, clock) for id in ids[first : first + 100]))
+            return (redis_bytes(server) - keys) / tasks, (allocated() - before) / tasks
+    finally:
+        server.close()
+
+
+# The model
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a session takes however small, and what each piece adds."""
+
+    session: Counter[str]
+    piece: dict[str, float]
+
+    @classmethod
+    def of(cls, small: Counter[str], large: Counter[str]) -> Cost:
+        """From two weeks of different sizes; a cost does not go below zero."""
+        added = large["pieces"] - small["pieces"]
+        piece = {name: max(0.0, (large[name] - small[name]) / added) for name in small | large}
+        session = Counter({name: max(0, large[name] - piece[name] * large["pieces"]) for name in piece})  # type: ignore[misc]
+        return cls(session, piece)
+
+    def week(self, name: str, pieces: int) -> float:
+        """What a week of so many pieces takes."""
+        return self.session[name] + pieces * self.piece.get(name, 0)
+
+    def weeks(self, prefix: str, pieces: int) -> float:
+        """All that begins with `prefix`, for one week."""
+        return sum(self.week(name, pieces) for name in self.piece if name.startswith(prefix))
+
+
+def groups(counts: Counter[str]) -> Counter[str]:
+    """The counts as the tables show them, one name for each store."""
+    found: Counter[str] = Counter()
+    for name, n in counts.items():
+        store, _, _ = name.partition(": ")
+        found[store if store in ("records", "queue", "cache", "checkpoints") else name] += n
+    return found
+
+
+def show_costs(cost: Cost, many: Cost) -> None:
+    print(f"Costs: a session, and each piece of it (from weeks of {SMALL} and {LARGE} pieces)")
+    lines = [
+        ("model calls", cost, "model: calls", 1),
+        ("tokens in (as the offline model counts them)", cost, "tokens: in", 1),
+        ("tokens out", cost, "tokens: out", 1),
+        ("Records requests", cost, "records", 1),
+        ("queue operations", cost, "queue", 1),
+        ("cache operations", cost, "cache", 1),
+        ("checkpoint requests", cost, "checkpoints", 1),
+        ("CPU, ms", cost, "cpu ms", 1),
+        *((f"written to {file}, KB", cost, f"written: {file}", 1000) for file in FILES),
+        *((f"kept in {file}, KB", cost, f"kept: {file}", 1000) for file in FILES),
+        ("Data API requests for rows", many, "astra: records", 1),
+        ("Data API requests for checkpoints", many, "astra: checkpoints", 1),
+        ("Redis scripts, queue and cache", many, "redis: scripts", 1),
+        ("left in Redis until it expires, KB", many, "redis: bytes kept", 1000),
+    ]
+    print(f"  {'':46} {'session':>10} {'piece':>10} {f'week of {LARGE}':>12}")
+    for what, of, name, unit in lines:
+        numbers = of.session[name] / unit, of.piece.get(name, 0) / unit, of.week(name, LARGE) / unit
+        print(f"  {what:46} {numbers[0]:10,.1f} {numbers[1]:10,.1f} {numbers[2]:12,.0f}", flush=True)
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """Data API requests that happen without any work."""
+
+    reconcile: float
+    reconcile_brand: float
+    sweep: float
+
+    def a_day(self, brands: int, assumed: Assumed) -> float:
+        rounds = 86_400 / assumed.reconcile_s
+        return rounds * (self.reconcile + brands * self.reconcile_brand) + 24 * self.sweep
+
+
+def show_model(cost: Cost, many: Cost, upkeep: Upkeep, task_bytes: float, assumed: Assumed) -> None:
+    print(
+        f"Model: one week of {LARGE} pieces a brand, all made within {assumed.window_h:g} h; a model call takes "
+        f"{assumed.answer_s:g} s,\n  {assumed.concurrency} tasks a worker, {assumed.busy:.0%} of it used, "
+        f"a reconcile every {assumed.reconcile_s:g} s"
+    )
+    print(f"  {'brands':46} {1:>12,} {100:>12,} {10_000:>12,}")
+    fleet = (1, 100, 10_000)
+    seconds = assumed.window_h * 3600 * assumed.busy
+    cores = [brands * cost.week("cpu ms", LARGE) / 1000 / seconds for brands in fleet]
+    waits = [brands * cost.week("model: calls", LARGE) * assumed.answer_s / seconds for brands in fleet]
+    workers = [max(1, math.ceil(max(core, wait / assumed.concurrency))) for core, wait in zip(cores, waits, strict=True)]
+    week_requests = many.weeks("astra: ", LARGE)
+    rows: list[tuple[str, list[float]]] = [
+        ("cores busy", cores),
+        ("model calls at once", waits),
+        ("workers", [float(n) for n in workers]),
+        ("tasks waiting at most", [float(brands * (LARGE + 1)) for brands in fleet]),
+        ("Redis, tasks, MB", [brands * (LARGE + 1) * task_bytes / 1e6 for brands in fleet]),
+        ("Redis, cache and status, MB", [brands * many.week("redis: bytes kept", LARGE) / 1e6 for brands in fleet]),
+        ("Data API requests a day, work", [brands * week_requests / 7 for brands in fleet]),
+        ("Data API requests a day, upkeep", [upkeep.a_day(brands, assumed) for brands in fleet]),
+        ("Data API requests a second in the window", [
+            brands * week_requests / (assumed.window_h * 3600) + upkeep.a_day(brands, assumed) / 86_400
+            for brands in fleet
+        ]),
+        ("SQLite after a year of weeks, GB", [brands * 52 * cost.weeks("kept: ", LARGE) / 1e9 for brands in fleet]),
+        ("SQLite written a week, GB", [brands * cost.weeks("written: ", LARGE) / 1e9 for brands in fleet]),
+    ]  # fmt: skip
+    for what, numbers in rows:
+        print(f"  {what:46} " + " ".join(f"{n:>12,.0f}" if n >= 100 or n == int(n) else f"{n:>12,.3g}" for n in numbers))
+    print(flush=True)
+
+
+def show_check(cost: Cost, found: Counter[str], sessions: int, pieces: int) -> None:
+    """Predicted beside found, for a run that the costs were not taken from."""
+    print(f"Check: {sessions} sessions of {pieces} pieces under way at once, one worker, all places taken")
+    print(f"  {'':46} {'predicted':>12} {'found':>12} {'found/predicted':>16}")
+    lines = [
+        ("model calls", "model: calls", 1),
+        ("tokens in", "tokens: in", 1),
+        ("Records requests", "records", 1),
+        ("queue operations", "queue", 1),
+        ("cache operations", "cache", 1),
+        ("checkpoint requests", "checkpoints", 1),
+        ("CPU, s", "cpu ms", 1000),
+        *((f"written to {file}, MB", f"written: {file}", 1e6) for file in FILES),
+        *((f"kept in {file}, MB", f"kept: {file}", 1e6) for file in FILES),
+    ]
+    for what, name, unit in lines:
+        predicted, real = sessions * cost.week(name, pieces) / unit, found[name] / unit
+        ratio = f"{real / predicted:16.2f}" if predicted else f"{'-':>16}"
+        print(f"  {what:46} {predicted:12,.1f} {real:12,.1f} {ratio}")
+    wall, cpu = found["wall ms"] / 1000, found["cpu ms"] / 1000
+    print(f"  it took {wall:.1f} s, {cpu / wall:.2f} cores; {found['pieces'] / wall:.1f} pieces a second; all settled")
 
 
 def main() -> None:
@@ -253,12 +475,26 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sessions", type=int, default=200)
+    parser.add_argument("--pieces", type=int, default=3, help="pieces of each of those sessions")
     arguments = parser.parse_args()
     configure_logging(level="error")
-    small = asyncio.run(embedded(["one"], SMALL, 8))
-    large = asyncio.run(embedded(["one"], LARGE, 8))
-    for name in sorted(small | large):
-        print(name, small[name], large[name])
+    asyncio.run(embedded(["warm"], SMALL, Assumed.concurrency))
+    rounds = [[groups(asyncio.run(embedded(["one"], n, Assumed.concurrency))) for n in (SMALL, LARGE)] for _ in range(3)]
+    small, large = (min((pair[n] for pair in rounds), key=lambda one: one["cpu ms"]) for n in (0, 1))
+    cost = Cost.of(small, large)
+    (first, second, third), asked = asyncio.run(many_machines((SMALL, LARGE, SMALL)))
+    many = Cost.of(first, second)
+    show_costs(cost, many)
+    by_keys, by_server = asyncio.run(redis_task_bytes())
+    print(f"  a waiting task in Redis: {by_keys:,.0f} bytes by MEMORY USAGE, {by_server:,.0f} by used_memory\n")
+    a_brand = (asked["reconcile 3"] - asked["reconcile 1"]) / 2
+    upkeep = Upkeep(asked["reconcile 1"] - a_brand, a_brand, asked["sweep"])
+    print(f"Upkeep: a reconcile asks the Data API {upkeep.reconcile:.0f} times and {a_brand:.1f} a brand, "
+          f"a sweep {upkeep.sweep:.0f} times\n")  # fmt: skip
+    show_model(cost, many, upkeep, max(by_keys, by_server), Assumed())
+    brands = [f"brand{n}" for n in range(arguments.sessions)]
+    found = groups(asyncio.run(embedded(brands, arguments.pieces, arguments.sessions)))
+    show_check(cost, found, arguments.sessions, arguments.pieces)
 
 
 if __name__ == "__main__":
