@@ -2,9 +2,10 @@
 
     .venv/bin/python benchmarks/capacity.py [--sessions 200]
 
-The costs are counted while the offline model makes two weeks, of 7 and of 21 pieces: the difference gives the cost of a piece,
-the rest is the cost of a session. Once on the embedded engines, with counters around the real stores, and once on a real
-redis-server and the fake Data API, where the servers count. docs/capacity.md says what is assumed and how to read the tables.
+The costs are counted while the offline model makes three weeks: 7 pieces on 7 days, 21 on 7 days, 7 on one day. The differences
+give the cost of a piece and of a day (each has research of its own), the rest is the cost of a session. Three times on the
+embedded engines, with counters around the real stores, and once on a real redis-server and the fake Data API, where the
+servers count. docs/capacity.md says what is assumed and how to read the tables. Exits with 0, whatever it finds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._report import CELLS, DAYS
+from benchmarks.footprint import peak_mb
 from config.brand_profile import shipped_brands
 from config.settings import Settings
 
-SMALL, LARGE = 7, 21
-"""Pieces of the two measured weeks; the larger is the week that the model plans for."""
+SMALL, LARGE, ONE_DAY = (7, 7), (21, 7), (7, 1)
+"""Pieces and days of the measured weeks; LARGE is the week that the model plans for."""
+Week = tuple[int, int]
 FILES = ("records.db", "ledger.db", "queue.db", "checkpoints.db", "session.db")
 
 
@@ -52,6 +55,10 @@ class Assumed:
     """How much of a worker's core and of its places may be used."""
     reconcile_s: float = 60.0
     """COPYDESK_RECONCILE_EVERY."""
+    request_s: float = 0.01
+    """A Data API request, in seconds; a reconcile makes them one after another."""
+    unsent: float = 0.5
+    """How much of a finished week waits to be published, on average over the week."""
 
 
 # What is counted
@@ -112,7 +119,7 @@ def count_calls(runtime: Any, counts: Counter[str]) -> Iterator[None]:
         return answer
 
     patched.append((OfflineChatModel, "_agenerate", quick))
-    OfflineChatModel._agenerate = asked  # type: ignore[method-assign]
+    OfflineChatModel._agenerate = asked  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
@@ -152,15 +159,25 @@ class Written:
 
 
 def kept(folder: Path) -> Counter[str]:
-    """Bytes of each closed SQLite file."""
-    return Counter({f"kept: {file}": (folder / file).stat().st_size for file in FILES if (folder / file).exists()})
+    """Bytes in use of each closed SQLite file; free pages, which the next rows take, do not count."""
+    found: Counter[str] = Counter()
+    for file in FILES:
+        if (folder / file).exists():
+            with closing(sqlite3.connect(f"file:{folder / file}?mode=ro", uri=True)) as opened_file:
+                pages, free, size = (
+                    opened_file.execute(f"PRAGMA {name}").fetchone()[0]
+                    for name in ("page_count", "freelist_count", "page_size")
+                )
+            found[f"kept: {file}"] = (pages - free) * size
+    return found
 
 
 # The work
 
 
-def write_brand(data_dir: Path, name: str, pieces: int) -> None:
-    """The shipped brand under another name, with a week of so many pieces; no human is asked."""
+def write_brand(data_dir: Path, name: str, week: Week) -> None:
+    """The shipped brand under another name, with a week of so many pieces on so many days; no human is asked."""
+    pieces, days = week
     folder = data_dir / "brands" / name
     shutil.copytree(shipped_brands() / "eesystem", folder)
     profile = (folder / "brand.toml").read_text().replace('name = "eesystem"', f'name = "{name}"')
@@ -169,10 +186,10 @@ def write_brand(data_dir: Path, name: str, pieces: int) -> None:
     blocks = profile.split("\n\n")
     profile = "\n\n".join(block for block in blocks if not block.lstrip().startswith("[[grid]]"))
     for n in range(pieces):
-        platform, kind = CELLS[n // len(DAYS) % len(CELLS)] if pieces > len(CELLS) else CELLS[n]
+        platform, kind = CELLS[(n + n // days) % len(CELLS)]
         profile += (
-            f'\n\n[[grid]]\nday = "{DAYS[n % len(DAYS)]}"\nplatform = "{platform}"\ncontent_type = "{kind}"\n'
-            f'time = "{8 + n // len(DAYS):02}:00"\n'
+            f'\n\n[[grid]]\nday = "{DAYS[n % days]}"\nplatform = "{platform}"\ncontent_type = "{kind}"\n'
+            f'time = "{8 + n // days:02}:00"\n'
         )
     (folder / "brand.toml").write_text(profile)
 
@@ -188,14 +205,13 @@ async def make_weeks(runtime: Any, brands: Sequence[str], concurrency: int, coun
 
     store = runtime.records
     with count_calls(runtime, counts):
-        cpu, wall = time.process_time(), time.perf_counter()
+        cpu, loop_cpu, wall = time.process_time(), time.thread_time(), time.perf_counter()
         open_sessions = {}
         for brand in brands:
             week = next_cycle_key(runtime.clock.now(), runtime.profile(brand).zone)
             session = await start_cycle(runtime, brand, theme="quiet", cycle_key=week)
             counts["pieces"] += len(session_piece_ids(session))
             open_sessions[brand] = session.id
-        counts["start cpu ms"] += round((time.process_time() - cpu) * 1000)
 
         async def settled() -> bool:
             for brand, id in list(open_sessions.items()):
@@ -208,6 +224,7 @@ async def make_weeks(runtime: Any, brands: Sequence[str], concurrency: int, coun
 
         await Worker(runtime, concurrency=concurrency, upkeep=False).run(until=settled)
         counts["cpu ms"] += round((time.process_time() - cpu) * 1000)
+        counts["loop cpu ms"] += round((time.thread_time() - loop_cpu) * 1000)
         counts["wall ms"] += round((time.perf_counter() - wall) * 1000)
 
 
@@ -221,18 +238,16 @@ async def opened(folder: Path, **settings: Any) -> AsyncIterator[Any]:
         yield runtime
 
 
-async def embedded(brands: Sequence[str], pieces: int, concurrency: int) -> Counter[str]:
+async def embedded(brands: Sequence[str], week: Week, concurrency: int) -> Counter[str]:
     """What one week of so many pieces for each brand takes on the embedded engines; the brands are loaded before."""
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for brand in brands:
-            write_brand(folder, brand, pieces)
-        cpu = time.process_time()
+            write_brand(folder, brand, week)
         async with opened(folder) as runtime:
             for brand in brands:
                 await runtime.ensure_brand(brand)
-        counts["load cpu ms"] = round((time.process_time() - cpu) * 1000)
         before = kept(folder)
         async with opened(folder) as runtime:
             written = Written(folder)
@@ -244,7 +259,7 @@ async def embedded(brands: Sequence[str], pieces: int, concurrency: int) -> Coun
     return counts
 
 
-async def many_machines(weeks: Sequence[int]) -> tuple[list[Counter[str]], Counter[str]]:
+async def many_machines(weeks: Sequence[Week]) -> tuple[list[Counter[str]], Counter[str]]:
     """What weeks of so many pieces, each a brand's, ask of the Data API and Redis, one after another; and what upkeep asks."""
     from memory.astra_schema import create_schema
     from runtime.reconcile import reconcile, sweep
@@ -254,14 +269,17 @@ async def many_machines(weeks: Sequence[int]) -> tuple[list[Counter[str]], Count
     class Counting(DataApi):
         """Counts requests by the store that they are for."""
 
-        counts: Counter[str] = Counter()
+        def __init__(self) -> None:
+            super().__init__()
+            self.counts: Counter[str] = Counter()
 
         def _run(self, keyspace: str, name: str, command: str, *given: Any, **more: Any) -> dict[str, Any]:
             of = "checkpoints" if name.startswith("checkpoint") or name == "thread_owners" else "records"
             self.counts[f"astra: {of}"] += 1
             return super()._run(keyspace, name, command, *given, **more)
 
-    api, server = Counting().start(), RedisServer("--appendonly", "yes").start()
+    api, server = Counting(), RedisServer("--appendonly", "yes").start()
+    api.start()
     found: list[Counter[str]] = []
     upkeep: Counter[str] = Counter()
     try:
@@ -273,9 +291,9 @@ async def many_machines(weeks: Sequence[int]) -> tuple[list[Counter[str]], Count
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             async with opened(folder, records=api.url("capacity"), queue=redis, cache=redis) as runtime:
-                for number, pieces in enumerate(weeks):
+                for number, week in enumerate(weeks):
                     brand = f"brand{number}"
-                    write_brand(folder, brand, pieces)
+                    write_brand(folder, brand, week)
                     await runtime.ensure_brand(brand)
                     counts: Counter[str] = Counter()
                     api.counts.clear()
@@ -345,26 +363,29 @@ async def redis_task_bytes(tasks: int = 2_000) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a session takes however small, and what each piece adds."""
+    """What a session takes however small, what each day with pieces adds, and what each piece adds."""
 
-    session: Counter[str]
+    session: dict[str, float]
+    day: dict[str, float]
     piece: dict[str, float]
 
     @classmethod
-    def of(cls, small: Counter[str], large: Counter[str]) -> Cost:
-        """From two weeks of different sizes; a cost does not go below zero."""
-        added = large["pieces"] - small["pieces"]
-        piece = {name: max(0.0, (large[name] - small[name]) / added) for name in small | large}
-        session = Counter({name: max(0, large[name] - piece[name] * large["pieces"]) for name in piece})  # type: ignore[misc]
-        return cls(session, piece)
+    def of(cls, small: Counter[str], large: Counter[str], one_day: Counter[str]) -> Cost:
+        """From the three measured weeks. What shared commits make negative is left so: only the sum is a cost."""
+        names = sorted(small | large | one_day)
+        piece = {name: (large[name] - small[name]) / (LARGE[0] - SMALL[0]) for name in names}
+        day = {name: (small[name] - one_day[name]) / (SMALL[1] - ONE_DAY[1]) for name in names}
+        session = {name: small[name] - SMALL[1] * day[name] - SMALL[0] * piece[name] for name in names}
+        return cls(session, day, piece)
 
-    def week(self, name: str, pieces: int) -> float:
-        """What a week of so many pieces takes."""
-        return self.session[name] + pieces * self.piece.get(name, 0)
+    def week(self, name: str, week: Week) -> float:
+        """What a week takes."""
+        pieces, days = week
+        return self.session.get(name, 0) + days * self.day.get(name, 0) + pieces * self.piece.get(name, 0)
 
-    def weeks(self, prefix: str, pieces: int) -> float:
+    def weeks(self, prefix: str, week: Week) -> float:
         """All that begins with `prefix`, for one week."""
-        return sum(self.week(name, pieces) for name in self.piece if name.startswith(prefix))
+        return sum(self.week(name, week) for name in self.piece if name.startswith(prefix))
 
 
 def groups(counts: Counter[str]) -> Counter[str]:
@@ -377,7 +398,7 @@ def groups(counts: Counter[str]) -> Counter[str]:
 
 
 def show_costs(cost: Cost, many: Cost) -> None:
-    print(f"Costs: a session, and each piece of it (from weeks of {SMALL} and {LARGE} pieces)")
+    print("Costs: a session, each day of it that has pieces, and each piece")
     lines = [
         ("model calls", cost, "model: calls", 1),
         ("tokens in (as the offline model counts them)", cost, "tokens: in", 1),
@@ -386,7 +407,8 @@ def show_costs(cost: Cost, many: Cost) -> None:
         ("queue operations", cost, "queue", 1),
         ("cache operations", cost, "cache", 1),
         ("checkpoint requests", cost, "checkpoints", 1),
-        ("CPU, ms", cost, "cpu ms", 1),
+        ("CPU on the embedded engines, ms", cost, "cpu ms", 1),
+        ("CPU of the event loop on Redis and Data API, ms", many, "loop cpu ms", 1),
         *((f"written to {file}, KB", cost, f"written: {file}", 1000) for file in FILES),
         *((f"kept in {file}, KB", cost, f"kept: {file}", 1000) for file in FILES),
         ("Data API requests for rows", many, "astra: records", 1),
@@ -394,10 +416,10 @@ def show_costs(cost: Cost, many: Cost) -> None:
         ("Redis scripts, queue and cache", many, "redis: scripts", 1),
         ("left in Redis until it expires, KB", many, "redis: bytes kept", 1000),
     ]
-    print(f"  {'':46} {'session':>10} {'piece':>10} {f'week of {LARGE}':>12}")
+    print(f"  {'':46} {'session':>10} {'day':>10} {'piece':>10} {f'week of {LARGE[0]}':>12}")
     for what, of, name, unit in lines:
-        numbers = of.session[name] / unit, of.piece.get(name, 0) / unit, of.week(name, LARGE) / unit
-        print(f"  {what:46} {numbers[0]:10,.1f} {numbers[1]:10,.1f} {numbers[2]:12,.0f}", flush=True)
+        parts = " ".join(f"{part.get(name, 0) / unit:10,.1f}" for part in (of.session, of.day, of.piece))
+        print(f"  {what:46} {parts} {of.week(name, LARGE) / unit:12,.0f}", flush=True)
 
 
 @dataclass(frozen=True)
@@ -405,36 +427,53 @@ class Upkeep:
     """Data API requests that happen without any work."""
 
     reconcile: float
-    reconcile_brand: float
+    brand: float
+    """What each brand adds to a reconcile."""
+    unsent: float
+    """What each piece adds to it that waits to be published."""
     sweep: float
 
+    @classmethod
+    def of(cls, asked: Counter[str], weeks: Sequence[Week]) -> Upkeep:
+        """From reconciles after each of three weeks, the first and the last of one size."""
+        first, second, third = (asked[f"reconcile {n}"] for n in (1, 2, 3))
+        unsent = ((second - first) - (third - second)) / (weeks[1][0] - weeks[2][0])
+        brand = (third - second) - weeks[2][0] * unsent
+        return cls(first - (third - second), brand, unsent, asked["sweep"])
+
+    def a_round(self, brands: int, assumed: Assumed) -> float:
+        return self.reconcile + brands * (self.brand + LARGE[0] * assumed.unsent * self.unsent)
+
     def a_day(self, brands: int, assumed: Assumed) -> float:
-        rounds = 86_400 / assumed.reconcile_s
-        return rounds * (self.reconcile + brands * self.reconcile_brand) + 24 * self.sweep
+        one = self.a_round(brands, assumed)
+        return 86_400 / (assumed.reconcile_s + one * assumed.request_s) * one + 24 * self.sweep
 
 
 def show_model(cost: Cost, many: Cost, upkeep: Upkeep, task_bytes: float, assumed: Assumed) -> None:
     print(
-        f"Model: one week of {LARGE} pieces a brand, all made within {assumed.window_h:g} h; a model call takes "
+        f"Model: one week of {LARGE[0]} pieces a brand, all made within {assumed.window_h:g} h; a model call takes "
         f"{assumed.answer_s:g} s,\n  {assumed.concurrency} tasks a worker, {assumed.busy:.0%} of it used, "
-        f"a reconcile every {assumed.reconcile_s:g} s"
+        f"{assumed.reconcile_s:g} s between reconciles, {assumed.request_s * 1000:g} ms a request"
     )
     print(f"  {'brands':46} {1:>12,} {100:>12,} {10_000:>12,}")
     fleet = (1, 100, 10_000)
     seconds = assumed.window_h * 3600 * assumed.busy
-    cores = [brands * cost.week("cpu ms", LARGE) / 1000 / seconds for brands in fleet]
+    cores = [brands * many.week("loop cpu ms", LARGE) / 1000 / seconds for brands in fleet]
     waits = [brands * cost.week("model: calls", LARGE) * assumed.answer_s / seconds for brands in fleet]
-    workers = [max(1, math.ceil(max(core, wait / assumed.concurrency))) for core, wait in zip(cores, waits, strict=True)]
+    workers = [
+        max(1, math.ceil(max(core, wait / assumed.concurrency))) for core, wait in zip(cores, waits, strict=True)
+    ]
     week_requests = many.weeks("astra: ", LARGE)
     rows: list[tuple[str, list[float]]] = [
         ("cores busy", cores),
         ("model calls at once", waits),
         ("workers", [float(n) for n in workers]),
-        ("tasks waiting at most", [float(brands * (LARGE + 1)) for brands in fleet]),
-        ("Redis, tasks, MB", [brands * (LARGE + 1) * task_bytes / 1e6 for brands in fleet]),
+        ("tasks waiting at most", [float(brands * (LARGE[0] + 1)) for brands in fleet]),
+        ("Redis, tasks, MB", [brands * (LARGE[0] + 1) * task_bytes / 1e6 for brands in fleet]),
         ("Redis, cache and status, MB", [brands * many.week("redis: bytes kept", LARGE) / 1e6 for brands in fleet]),
         ("Data API requests a day, work", [brands * week_requests / 7 for brands in fleet]),
         ("Data API requests a day, upkeep", [upkeep.a_day(brands, assumed) for brands in fleet]),
+        ("a reconcile takes, s", [upkeep.a_round(brands, assumed) * assumed.request_s for brands in fleet]),
         ("Data API requests a second in the window", [
             brands * week_requests / (assumed.window_h * 3600) + upkeep.a_day(brands, assumed) / 86_400
             for brands in fleet
@@ -443,13 +482,15 @@ def show_model(cost: Cost, many: Cost, upkeep: Upkeep, task_bytes: float, assume
         ("SQLite written a week, GB", [brands * cost.weeks("written: ", LARGE) / 1e9 for brands in fleet]),
     ]  # fmt: skip
     for what, numbers in rows:
-        print(f"  {what:46} " + " ".join(f"{n:>12,.0f}" if n >= 100 or n == int(n) else f"{n:>12,.3g}" for n in numbers))
+        print(
+            f"  {what:46} " + " ".join(f"{n:>12,.0f}" if n >= 100 or n == int(n) else f"{n:>12,.3g}" for n in numbers)
+        )
     print(flush=True)
 
 
-def show_check(cost: Cost, found: Counter[str], sessions: int, pieces: int) -> None:
+def show_check(cost: Cost, found: Counter[str], sessions: int, week: Week) -> None:
     """Predicted beside found, for a run that the costs were not taken from."""
-    print(f"Check: {sessions} sessions of {pieces} pieces under way at once, one worker, all places taken")
+    print(f"Check: {sessions} sessions under way at once, {week[0]} pieces each, one worker with {sessions} places")
     print(f"  {'':46} {'predicted':>12} {'found':>12} {'found/predicted':>16}")
     lines = [
         ("model calls", "model: calls", 1),
@@ -463,11 +504,15 @@ def show_check(cost: Cost, found: Counter[str], sessions: int, pieces: int) -> N
         *((f"kept in {file}, MB", f"kept: {file}", 1e6) for file in FILES),
     ]
     for what, name, unit in lines:
-        predicted, real = sessions * cost.week(name, pieces) / unit, found[name] / unit
+        predicted, real = sessions * cost.week(name, week) / unit, found[name] / unit
         ratio = f"{real / predicted:16.2f}" if predicted else f"{'-':>16}"
         print(f"  {what:46} {predicted:12,.1f} {real:12,.1f} {ratio}")
     wall, cpu = found["wall ms"] / 1000, found["cpu ms"] / 1000
-    print(f"  it took {wall:.1f} s, {cpu / wall:.2f} cores; {found['pieces'] / wall:.1f} pieces a second; all settled")
+    predicted = sessions * cost.week("cpu ms", week) / 1000
+    print(
+        f"  {found['pieces']} pieces, all settled, in {wall:.1f} s (at least {predicted:.1f} predicted: one core), "
+        f"{found['pieces'] / wall:.1f} a second; {cpu / wall:.2f} cores busy; at most {peak_mb():.0f} MB resident"
+    )
 
 
 def main() -> None:
@@ -479,22 +524,26 @@ def main() -> None:
     arguments = parser.parse_args()
     configure_logging(level="error")
     asyncio.run(embedded(["warm"], SMALL, Assumed.concurrency))
-    rounds = [[groups(asyncio.run(embedded(["one"], n, Assumed.concurrency))) for n in (SMALL, LARGE)] for _ in range(3)]
-    small, large = (min((pair[n] for pair in rounds), key=lambda one: one["cpu ms"]) for n in (0, 1))
-    cost = Cost.of(small, large)
-    (first, second, third), asked = asyncio.run(many_machines((SMALL, LARGE, SMALL)))
-    many = Cost.of(first, second)
+    measured = (SMALL, LARGE, ONE_DAY)
+    rounds = [
+        [groups(asyncio.run(embedded(["one"], week, Assumed.concurrency))) for week in measured] for _ in range(3)
+    ]
+    cost = Cost.of(*(min((one[n] for one in rounds), key=lambda found: found["cpu ms"]) for n in range(3)))
+    weeks = (*measured, SMALL)
+    found, asked = asyncio.run(many_machines(weeks))
+    many = Cost.of(*found[:3])
     show_costs(cost, many)
     by_keys, by_server = asyncio.run(redis_task_bytes())
     print(f"  a waiting task in Redis: {by_keys:,.0f} bytes by MEMORY USAGE, {by_server:,.0f} by used_memory\n")
-    a_brand = (asked["reconcile 3"] - asked["reconcile 1"]) / 2
-    upkeep = Upkeep(asked["reconcile 1"] - a_brand, a_brand, asked["sweep"])
-    print(f"Upkeep: a reconcile asks the Data API {upkeep.reconcile:.0f} times and {a_brand:.1f} a brand, "
-          f"a sweep {upkeep.sweep:.0f} times\n")  # fmt: skip
+    upkeep = Upkeep.of(asked, weeks)
+    print(
+        f"Upkeep: a reconcile asks the Data API {upkeep.reconcile:.0f} times, {upkeep.brand:.1f} a brand and "
+        f"{upkeep.unsent:.1f} a piece not yet published; a sweep {upkeep.sweep:.0f} times\n"
+    )
     show_model(cost, many, upkeep, max(by_keys, by_server), Assumed())
     brands = [f"brand{n}" for n in range(arguments.sessions)]
-    found = groups(asyncio.run(embedded(brands, arguments.pieces, arguments.sessions)))
-    show_check(cost, found, arguments.sessions, arguments.pieces)
+    week = arguments.pieces, min(arguments.pieces, len(DAYS))
+    show_check(cost, groups(asyncio.run(embedded(brands, week, arguments.sessions))), arguments.sessions, week)
 
 
 if __name__ == "__main__":
