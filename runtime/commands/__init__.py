@@ -6,6 +6,7 @@ VERBS = (
     "cycle",
     "create",
     "session",
+    "watch",
     "piece",
     "review",
     "lint",
