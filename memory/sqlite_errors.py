@@ -9,12 +9,27 @@ from pathlib import Path
 
 from config.errors import Busy, CopydeskError, Damaged, DiskFull, Unavailable, UsageError
 
+REBUILT = frozenset({"queue.db", "session.db"})
+"""Files whose content is made again from the rows of the others."""
+
+
+def marker_of(path: Path) -> Path:
+    """What remembers that `path` was here, so that it is never recreated silently."""
+    return path.parent / ".installed" / path.name
+
+
+def remedy(path: Path) -> str:
+    """The command that recovers `path`. Nobody is told to start empty beside a ledger: what it forgot may be sent twice."""
+    if path.name in REBUILT:
+        return f"stop every worker and take it away, it is made again from the rows: rm -f {path} {path}-wal {path}-shm {marker_of(path)}"
+    backups = sorted(folder for folder in (path.parent / "backups").glob("*") if (folder / "manifest.json").is_file())
+    newest = backups[-1] if backups else "DIR"
+    return f"stop every worker and restore a backup: copydesk restore {newest} --data-dir {path.parent} --force"
+
 
 def damaged(path: Path, what: str) -> Damaged:
-    """The error for a file that cannot be trusted, with the commands that recover it."""
-    return Damaged(
-        f"{path}: {what}; restore it with `copydesk restore`, or move it away to start empty: mv {path} {path}.bad"
-    )
+    """The error for a file that cannot be trusted, with the command that recovers it."""
+    return Damaged(f"{path}: {what}; {remedy(path)}")
 
 
 def translate_error(error: sqlite3.Error, path: Path) -> CopydeskError:

@@ -22,7 +22,7 @@ from typing import Literal, TypeVar, cast
 
 from config.errors import Damaged, Unavailable, UsageError
 from config.ids import new_token
-from memory.sqlite_errors import damaged, translated
+from memory.sqlite_errors import damaged, marker_of, remedy, translated
 from memory.sqlite_lane import BUSY_MS, Lane
 
 T = TypeVar("T")
@@ -50,10 +50,6 @@ def _filesystem(path: Path) -> str:
         if (str(path) + "/").startswith(mount.rstrip("/") + "/") and len(mount) >= len(best):
             best, kind = mount, parts[2]
     return kind
-
-
-def _marker(path: Path) -> Path:
-    return path.parent / ".installed" / path.name
 
 
 def _refuse_untrustworthy(path: Path) -> None:
@@ -168,17 +164,15 @@ def _prepare(path: Path, application_id: int, migrations: Sequence[Migration]) -
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _marker(path).parent.mkdir(exist_ok=True, mode=0o700)
+        marker_of(path).parent.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise UsageError(
             f"data directory {path.parent} cannot be used ({error.strerror}): choose another --data-dir"
         ) from error
     with translated(path):
         if not os.path.lexists(path):
-            if _marker(path).exists():
-                raise Damaged(
-                    f"{path} was here and is gone: restore it with `copydesk restore`, or accept the loss: rm {_marker(path)}"
-                )
+            if marker_of(path).exists():
+                raise Damaged(f"{path} was here and is gone; {remedy(path)}")
             _create(path, application_id, migrations)
         _refuse_untrustworthy(path)
         connection = _connect(path, "NORMAL")
@@ -200,7 +194,7 @@ def _prepare(path: Path, application_id: int, migrations: Sequence[Migration]) -
             _migrate(connection, migrations)
         finally:
             connection.close()
-    _marker(path).touch(mode=0o600)
+    marker_of(path).touch(mode=0o600)
 
 
 class SqliteFile:

@@ -496,8 +496,8 @@ def edit(cli: Cli, name: str, statement: str) -> None:
 
 _OTHER_VECTORS = "UPDATE brand_knowledge SET embedder_id = 'hash-v0'"
 DAMAGE: list[tuple[str, Callable[[Cli], object], str, str]] = [
-    ("an empty file", lambda c: (c.data_dir / "queue.db").write_bytes(b""), "is empty", "mv "),
-    ("not a database", lambda c: (c.data_dir / "queue.db").write_bytes(b"x" * 4096), "cannot be read", "mv "),
+    ("an empty file", lambda c: (c.data_dir / "queue.db").write_bytes(b""), "is empty", "rm -f "),
+    ("not a database", lambda c: (c.data_dir / "queue.db").write_bytes(b"x" * 4096), "cannot be read", "rm -f "),
     ("a lost file", lambda c: (c.data_dir / "ledger.db").unlink(), "is gone", "restore"),
     ("a newer file", lambda c: edit(c, "session.db", "PRAGMA user_version = 99"), "newer Copydesk", "pip install"),
     ("an open folder", lambda c: c.data_dir.chmod(0o755), "other users", "chmod 700"),

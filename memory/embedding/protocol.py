@@ -29,7 +29,10 @@ class Embedder(Protocol):
         ...
 
 
-_ENGINES = {"hash-v1": "memory.embedding.hashing:HashingEmbedder", "openai": "memory.embedding.openai_embeddings:open_openai_embedder"}
+_ENGINES = {
+    "hash-v1": "memory.embedding.hashing:HashingEmbedder",
+    "openai": "memory.embedding.openai_embeddings:open_openai_embedder",
+}
 
 
 def open_embedder(name: str, **options: Any) -> Embedder:

@@ -45,7 +45,9 @@ class Post(BaseModel):
 
     def canonical(self) -> bytes:
         """The bytes that are hashed: JSON with sorted keys and no spaces, UTF-8."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps(
+            self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":")
+        ).encode()
 
     @property
     def content_hash(self) -> str:

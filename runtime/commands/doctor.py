@@ -106,13 +106,15 @@ def _files(settings: Settings, report: Report) -> bool:
         report.find(f"only {free // 2**20} MiB are free on the disk of {folder}", f"du -sh {folder}/* | sort -h")
     if folder.stat().st_mode & 0o077:
         report.find(f"data directory {folder} can be read by other users", f"chmod 700 {folder}")
+    from memory.sqlite_errors import remedy
+
     sound = True
     for name, (application_id, schema) in expected_schemas().items():
         path = folder / name
         if not os.path.lexists(path):
             if (folder / ".installed" / name).exists():
                 sound = False
-                report.find(f"{path} was here and is gone", f"run_agents.py --data-dir {folder} restore")
+                report.find(f"{path} was here and is gone", remedy(path))
             continue
         row = _look(path, application_id, schema, report)
         report.sections["files"][name] = row
@@ -126,8 +128,10 @@ def _look(path: Path, application_id: int, schema: int, report: Report) -> dict[
     from contextlib import closing
     from urllib.parse import quote
 
+    from memory.sqlite_errors import remedy
+
     row: dict[str, Any] = {"bytes": path.lstat().st_size, "schema": None, "expected": schema, "integrity": "damaged"}
-    away = f"mv {path} {path}.bad"
+    away = remedy(path)
     if not path.is_file() or path.is_symlink() or row["bytes"] == 0:
         report.find(
             f"{path} is {'empty (0 bytes)' if row['bytes'] == 0 else 'not a regular file'}: work may be lost", away
