@@ -30,7 +30,9 @@ class Findings(Protocol):
 
     sections: dict[str, Any]
 
-    def find(self, what: str, mend: str) -> None: ...
+    def find(self, what: str, mend: str) -> None:
+        """Note what is wrong, and the one command that mends it."""
+        ...
 
 
 def is_remote(url: str) -> bool:
