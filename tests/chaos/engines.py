@@ -29,6 +29,7 @@ class Stores:
         self.redis: RedisServer | None = None
         self._api: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
+        self._broken = 0
 
     @property
     def breakable(self) -> bool:
@@ -41,11 +42,12 @@ class Stores:
         draw, pause = rng.random(), rng.uniform(0.1, 0.9)
         orders = [_order(rng) for _ in range(rng.randint(1, 4))]
         async with self._turn:
-            if self._api is not None and draw < 0.6:
+            self._broken += 1
+            if self._api is not None and self._broken % 2:
                 for order in orders:
                     self.faults[f"api {order['kind']}"] += 1
                     await self._order(order)
-            elif not self.faults["wipes"] or (self.faults["server kills"] and draw < 0.8):
+            elif not self.faults["wipes"] or (self.faults["server kills"] and draw < 0.5):
                 await self.wipe()  # whatever is drawn, one of each comes first
             else:
                 await self.kill_server(pause)
