@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
 
         return dispatch(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:  # while still starting
-        print("stopped: interrupted before anything was done", file=sys.stderr)
+        sys.stderr.write("stopped: interrupted before anything was done\n")
         return 130
 
 

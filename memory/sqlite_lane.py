@@ -212,7 +212,8 @@ class Lane(threading.Thread):
             same = False
         if not same:
             raise Damaged(
-                f"{self.path} was deleted or replaced while open: stop every worker; started again, it names the `copydesk restore` that helps"
+                f"{self.path} was deleted or replaced while open: stop every worker; "
+                "started again, it names the `copydesk restore` that helps"
             )
 
 

@@ -416,7 +416,9 @@ async def test_an_acl_user_with_our_keys_alone_is_enough(server: RedisServer) ->
 async def a_certificate(folder: Path) -> Path:
     """A key and a certificate for 127.0.0.1, made for this test alone."""
     both, key, certificate = folder / "both.pem", folder / "key.pem", folder / "certificate.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    )
     made = await asyncio.create_subprocess_exec(
         *command.split(), "-keyout", str(key), "-out", str(certificate), stderr=asyncio.subprocess.PIPE
     )

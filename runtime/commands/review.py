@@ -325,7 +325,9 @@ async def review_decide(args: argparse.Namespace, verb: str) -> int:
                     fail(result["error"])
                 else:
                     note = f" ({result['reason']})" if result["reason"] else ""
-                    note += "" if result["won"] else f" (decided before by {result['by']}; a new reason is not recorded)"
+                    note += (
+                        "" if result["won"] else f" (decided before by {result['by']}; a new reason is not recorded)"
+                    )
                     print(
                         printable(
                             f"{result['decision']} {result['piece_id']}@{result['content_hash'][:12]} -> {result['state']}{note}"
