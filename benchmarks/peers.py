@@ -4,7 +4,8 @@
 
 Every system gets the same: N tasks, acknowledged to the producer one by one over the time of the kills; three worker processes
 with four places each; a task works 120 ms, writes its effect (one line of a file), works 120 ms and ends. A random worker is
-killed with SIGKILL every 0.5 to 1.5 s and another takes its place. Then everybody has until nothing has moved for 20 s.
+killed with SIGKILL every 0.5 to 1.5 s and another takes its place. Then everybody has until nothing has moved for 20 s, while
+two more tasks a second, which do not count, keep coming: taskiq-redis takes over interrupted work only after a new message.
 
 Ours runs twice: the queue alone, whose handlers run at least once like everybody's, and with the publication ledger in front of
 the effect, as the product publishes. The peers' times are cut so that they can recover within the run: arq's job_timeout is
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import random
 import signal
@@ -63,12 +65,15 @@ async def job(folder: Path, task: str) -> None:
 
 
 async def produce(folder: Path, n: int, seconds: float, enqueue: Callable[[str], Awaitable[Any]]) -> None:
-    """Enqueue n tasks evenly over `seconds`, noting each once it was acknowledged."""
+    """Enqueue n tasks evenly over `seconds`, noting each once it was acknowledged; then a few until it is killed."""
     start = time.perf_counter()
     for k in range(n):
         await asyncio.sleep(max(0.0, start + k * seconds / n - time.perf_counter()))
         await enqueue(f"task-{k}")
         note(folder, "enqueued", f"task-{k}")
+    for k in itertools.count():
+        await asyncio.sleep(0.5)
+        await enqueue(f"later-{k}")
 
 
 # Ours
@@ -237,7 +242,6 @@ async def taskiq(role: str, url: str, folder: Path, n: int, seconds: float, *, l
     await broker.startup()
     if role == "produce":
         await produce(folder, n, seconds, run.kiq)
-        await broker.shutdown()
     else:
         await run_receiver_task(broker, max_async_tasks=PLACES)
 
@@ -256,9 +260,11 @@ def child(system: str, role: str, url: str, folder: Path, n: int, seconds: float
 
 
 def read_notes(folder: Path) -> list[tuple[str, str, float]]:
+    """What was noted of the tasks that count."""
     file = folder / "notes"
     lines = file.read_text().splitlines() if file.exists() else []
-    return [(word, task, float(at)) for word, task, at in (line.split(" ") for line in lines)]
+    notes = [(word, task, float(at)) for word, task, at in (line.split(" ") for line in lines)]
+    return [one for one in notes if one[1].startswith("task-")]
 
 
 def loop(python: str, system: str, n: int, seconds: float, seed: int) -> dict[str, Any]:
@@ -271,6 +277,7 @@ def loop(python: str, system: str, n: int, seconds: float, seed: int) -> dict[st
         port = probe.getsockname()[1]
     server = RedisServer("--appendonly", "yes", "--appendfsync", "everysec", port=port).start()
     workers: list[subprocess.Popen[bytes]] = []
+    others: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = [python, __file__, "--n", str(n), "--seconds", str(seconds), "--folder", name]
@@ -284,6 +291,7 @@ def loop(python: str, system: str, n: int, seconds: float, seed: int) -> dict[st
             workers += [start("work") for _ in range(WORKERS)]
             time.sleep(1.5)
             producer, kills, end = start("produce"), 0, time.monotonic() + seconds
+            others.append(producer)
             while (pause := rng.uniform(0.5, 1.5)) < end - time.monotonic():
                 time.sleep(pause)
                 number = rng.randrange(WORKERS)
@@ -292,23 +300,22 @@ def loop(python: str, system: str, n: int, seconds: float, seed: int) -> dict[st
                 workers[number] = start("work")
                 kills += 1
             killed_at = time.time()
-            producer.wait(timeout=60)
-            if producer.returncode:
-                raise RuntimeError(f"{system}: the producer ended with {producer.returncode}")
             settled_at, size = time.monotonic(), -1
             while time.monotonic() - settled_at < QUIET_S:
                 notes = read_notes(folder)
                 if len({task for word, task, _ in notes if word in ("ended", "asked")}) == n:
                     break
+                if producer.poll() is not None:
+                    raise RuntimeError(f"{system}: the producer ended with {producer.returncode}")
                 if len(notes) != size:
                     settled_at, size = time.monotonic(), len(notes)
                 time.sleep(0.2)
             time.sleep(1)  # what is done twice may still be under way
             notes = read_notes(folder)
         finally:
-            for worker in workers:
-                worker.kill()
-                worker.wait()
+            for process in (*workers, *others):
+                process.kill()
+                process.wait()
             server.close()
     tasks = {
         word: {task for said, task, _ in notes if said == word} for word in ("enqueued", "began", "ended", "asked")
