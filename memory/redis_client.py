@@ -64,6 +64,8 @@ REFUSED = (
 )
 _PASSING = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "STALE")
 """First words of answers that have no class of their own, or lose it inside a script, and that pass by themselves."""
+_PASSES = re.compile(rf"-(?:{'|'.join(_PASSING)})\b")
+"""The same words behind "Error running script", as Redis 6.2 puts them."""
 _NO_ACCESS = re.compile(r"\b(NOAUTH|WRONGPASS|NOPERM)\b|invalid username-password pair|invalid password")
 """A refused password comes as a plain ConnectionError where the connection itself logs in."""
 
@@ -112,7 +114,7 @@ def translate_error(error: Exception, shown: str) -> CopydeskError:
         return SettingsError(f"Redis {shown} refuses this user ({said}): mend the user and password of its address")
     if isinstance(error, driver.OutOfMemoryError) or "OOM command not allowed" in said:
         return Backpressure(f"Redis {shown} is out of memory ({said}): start workers, or raise its maxmemory")
-    if isinstance(error, (*UNAVAILABLE, OSError)) or first in _PASSING:
+    if isinstance(error, (*UNAVAILABLE, OSError)) or first in _PASSING or _PASSES.search(said):
         return Unavailable(f"Redis {shown} does not answer ({said}): see that it runs and can be reached")
     if isinstance(error, driver.DataError):
         return BadInput(f"Redis {shown} cannot take a value ({said})")

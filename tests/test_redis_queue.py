@@ -253,6 +253,17 @@ async def test_a_claim_that_nobody_waits_for_any_more_gives_its_tasks_back(
     assert len(await claim(queue)) == 1
 
 
+async def test_a_task_whose_row_was_evicted_and_came_back_is_given_out_once(tmp_path: Path, clock: ManualClock) -> None:
+    url = redis_url(tmp_path)
+    prefix = url.partition("prefix=")[2]
+    async with open_queue(url, clock=clock) as queue:
+        await queue.enqueue(a_task(clock))
+        assert shared_server().command("DEL", f"{{{prefix}}}:queue:|task|advance:1").startswith(":1")
+        assert await queue.enqueue(a_task(clock)) == [Enqueued.CREATED]
+        assert [lease.task.id for lease in await claim(queue, 9)] == ["advance:1"]
+        assert await claim(queue, 9) == []
+
+
 # Servers that are wiped, killed, full, or forget scripts
 
 

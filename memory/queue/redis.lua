@@ -329,14 +329,18 @@ function verbs.claim(a)
   else
     best = best_of_all(open, solo and '|suspect' or '|ready', limit)
   end
-  local answers, counts = { expires_at }, {}
-  for n, one in ipairs(best) do
+  local answers, counts, n = { expires_at }, {}, 0
+  for _, one in ipairs(best) do
     local key = task_key(one.id)
-    call('HSET', key, 'state', 'leased', 'token', token .. '.' .. n, 'expires_at', expires_at, 'owner', owner,
-      'solo', a[5])
-    call('ZADD', P .. '|leased', expires_at, one.member)
-    counts[one.queue] = (counts[one.queue] or 0) + 1
-    answers[n + 1] = written(one.id)
+    -- A hash that was lost alone leaves its old place behind; enqueued again, the task would stand here twice.
+    if call('HGET', key, 'state') == 'waiting' then
+      n = n + 1
+      call('HSET', key, 'state', 'leased', 'token', token .. '.' .. n, 'expires_at', expires_at, 'owner', owner,
+        'solo', a[5])
+      call('ZADD', P .. '|leased', expires_at, one.member)
+      counts[one.queue] = (counts[one.queue] or 0) + 1
+      answers[n + 1] = written(one.id)
+    end
   end
   for queue, leased in pairs(counts) do
     count('waiting', queue, -leased)
