@@ -74,11 +74,13 @@ class Events:
     async def new(self) -> list[dict[str, str]]:
         """What came since the last call, oldest first. Raises Unavailable."""
         items = [item for item in await self._cache.items(self._key) if isinstance(item, dict)]
-        named = [json.dumps(item, sort_keys=True) for item in items]
-        fresh = [item for item, name in zip(items, named, strict=True) if name not in self._seen]
+        told = [{name: str(item.get(name, "")) for name in ("at", "event", "piece_id", "actor")} for item in items]
+        # By what is shown: a step that ran again in the same millisecond is no news.
+        named = {json.dumps(item): item for item in told}
+        fresh = [item for name, item in named.items() if name not in self._seen]
         if named:  # a cache that was wiped starts anew; what was told before stays told
             self._seen = frozenset(named)
-        return [{name: str(item.get(name, "")) for name in ("at", "event", "piece_id", "actor")} for item in fresh]
+        return fresh
 
 
 async def follow(runtime: Runtime, session: Session, view: View) -> Session:
