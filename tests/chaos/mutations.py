@@ -104,7 +104,7 @@ def nothing_is_reconciled() -> None:
     worker.reconcile = idle  # type: ignore[assignment]
 
 
-@mutation()
+@mutation("tests/test_piece_crashes.py")
 def what_was_written_is_written_again() -> None:
     """A step that died after storing its revision writes another; a model never says the same twice."""
     import uuid
