@@ -11,7 +11,7 @@ from typing import Any
 
 from config.errors import OverBudget
 from config.vocabulary import TERMINAL_PIECE, TERMINAL_SESSION, UNSETTLED, Decision, PieceState, SessionStatus
-from graphs.context import CancelRequested, advance_session_task
+from graphs.context import CancelRequested, advance_piece_task, advance_session_task, note
 from graphs.ids import review_id
 from graphs.pieces import find_schedule, get_revision, move, projection, write_embedding
 from graphs.sessions import count_pieces, session_piece_ids
@@ -26,7 +26,6 @@ from runtime.publish_due import subject_of
 from runtime.thread import Done as Done
 from runtime.thread import Later as Later
 from runtime.thread import Outcome as Outcome
-from runtime.thread import _progressed as _progressed
 from runtime.thread import run_thread
 
 
@@ -114,6 +113,11 @@ async def advance_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
 async def _mend(runtime: Runtime, records: Records, piece: Piece) -> None:
     """Finish what a death between two rows of a settled piece left undone: its schedule row, its embedding, its session's look."""
     await move(records, runtime.clock, piece, piece.state)
+    await _wrap_up(runtime, records, piece)
+
+
+async def _wrap_up(runtime: Runtime, records: Records, piece: Piece) -> None:
+    """What follows a settled piece's last state: its embedding says it, its thread is pruned, its session looks."""
     if piece.content_hash:
         await write_embedding(
             records, runtime.embedder, runtime.clock, piece, (await get_revision(records, piece)).post
@@ -190,12 +194,7 @@ async def cancel_piece(runtime: Runtime, brand: str, piece_id: str, guard: Lease
             review.model_copy(update={"decision": Decision.CANCELLED, "decided_at": now, "updated_at": now})
         )
     piece = await move(records, runtime.clock, piece, PieceState.CANCELLED, actor=by, reason=f"cancelled by {by}")
-    if piece.content_hash:
-        await write_embedding(
-            records, runtime.embedder, runtime.clock, piece, (await get_revision(records, piece)).post
-        )
-    await runtime.checkpoints.prune(brand, piece.thread_id)
-    await runtime.queue.enqueue(advance_session_task(brand, piece.session_id, runtime.clock))
+    await _wrap_up(runtime, records, piece)
 
 
 async def advance_session(runtime: Runtime, brand: str, session_id: str, guard: LeaseGuard) -> Outcome:
@@ -289,8 +288,6 @@ async def _close(runtime: Runtime, records: Records, session: Session, status: S
     await records.put(
         session.model_copy(update={**update, "updated_at": now, "finished_at": now if finished else None})
     )
-    from graphs.context import note
-
     await note(records, runtime.clock, f"session.{status}", session_id=session.id, reason=reason)
 
 
@@ -305,8 +302,6 @@ async def _cancel_session(
         and p.state not in (PieceState.APPROVED, PieceState.PUBLISHING, PieceState.UNKNOWN)
     ]
     if live:
-        from graphs.context import advance_piece_task
-
         await runtime.queue.enqueue(*(advance_piece_task(records.brand, piece.id, runtime.clock) for piece in live))
         return Later(timedelta(seconds=1), "its pieces are being cancelled")
     await _close(

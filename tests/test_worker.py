@@ -463,7 +463,7 @@ async def test_a_new_checkpoint_resets_the_count_of_deaths(bench: Bench) -> None
     await bench.kill_off(4)
 
     async def work(piece_id: str, guard: TaskGuard) -> Later:
-        from runtime.advance import _progressed
+        from runtime.thread import _progressed
 
         before = await bench.queue.find(task.id)
         assert before is not None

@@ -53,6 +53,8 @@ async def cycle_run(args: argparse.Namespace) -> int:
     from graphs.week import parse_week
 
     # Refused before anything is opened, so that a typing mistake leaves no data directory behind.
+    if not args.theme.strip() or len(args.theme) > 200:
+        raise BadInput("--theme must say something, in at most 200 characters")
     for registry, names in ((PLATFORMS, args.platform), (CONTENT_TYPES, args.type)):
         for name in names:
             registry.parse(name)
@@ -66,19 +68,14 @@ async def cycle_run(args: argparse.Namespace) -> int:
 
 
 async def start(runtime: Runtime, brand: str, args: argparse.Namespace) -> Session:
-    """The session of the week that the command line names."""
-    from config.vocabulary import CONTENT_TYPES, PLATFORMS, SessionStatus
+    """The session of the week that the command line (already checked) names."""
+    from config.vocabulary import SessionStatus
     from graphs.sessions import session_piece_ids
-    from graphs.week import next_cycle_key, parse_week
+    from graphs.week import next_cycle_key
     from memory.rows.sessions import Session
     from runtime.start import find_plans, request_cancel, start_cycle
 
-    if not args.theme.strip() or len(args.theme) > 200:
-        raise BadInput("--theme must say something, in at most 200 characters")
-    platforms = [PLATFORMS.parse(name) for name in args.platform]
-    types = [CONTENT_TYPES.parse(name) for name in args.type]
     week = args.week or next_cycle_key(runtime.clock.now(), runtime.profile(brand).zone)
-    parse_week(week)
     by = actor(args, runtime.settings)
     records = runtime.records.for_brand(brand)
     if (
@@ -95,7 +92,14 @@ async def start(runtime: Runtime, brand: str, args: argparse.Namespace) -> Sessi
 
         await run_threads(runtime, lambda: ids, until=ended)
     return await start_cycle(
-        runtime, brand, theme=args.theme, cycle_key=week, platforms=platforms, types=types, replan=args.replan, by=by
+        runtime,
+        brand,
+        theme=args.theme,
+        cycle_key=week,
+        platforms=args.platform,
+        types=args.type,
+        replan=args.replan,
+        by=by,
     )
 
 
