@@ -609,7 +609,7 @@ async def test_the_cache_uses_the_seeds_keys_and_lifetimes_and_redis_ends_them(t
         for key, hours in (("session:abc", 0.5), ("coord:abc", 1.0), ("usd", 1.0)):
             left = int(shared.command("PTTL", f"{{{prefix}:acme}}:{key}")[1:])
             assert hours * 3_600_000 - 10_000 < left <= hours * 3_600_000
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while await cache.get("short") is not None:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.005)

@@ -123,6 +123,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.reset_defaults()
 
 
+async def until(true: Callable[[], bool]) -> None:
+    """Return as soon as `true` answers so; how long that takes is the machine's affair."""
+    async with asyncio.timeout(30):
+        while not true():  # noqa: ASYNC110  the worker has no event for each thing that it does
+            await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     async with open_bench(tmp_path, monkeypatch) as bench:
@@ -529,9 +536,11 @@ async def test_a_full_disk_pauses_claiming_and_work_resumes_by_itself(bench: Ben
         return await bench.queue.depths() == {}
 
     running = asyncio.create_task(worker.run(until=empty))
+    await until(lambda: len(bench.ran) == 5)
     await asyncio.sleep(0.3)
     assert len(bench.ran) == 5, "the others wait"
     bench.runtime.clock.advance(timedelta(seconds=3))  # type: ignore[attr-defined]
+    await until(lambda: len(bench.ran) == 6)
     await asyncio.sleep(0.3)
     assert len(bench.ran) == 6, "one is enough to see that it is still full"
     full[0] = False
@@ -622,7 +631,7 @@ async def test_a_lost_lease_cancels_what_runs_under_it_and_completes_nothing(
         [taken] = await bench.queue.claim(
             [GENERATION_QUEUE], owner=bench.runtime.owner, ttl=timedelta(minutes=1), limit=1
         )
-        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.wait_for(cancelled.wait(), 20)
         worker.drain()
         await running
         assert taken.task.deaths == 1
@@ -657,9 +666,9 @@ async def test_a_write_under_a_lost_lease_is_refused(bench: Bench) -> None:
 async def test_a_task_that_runs_too_long_is_stopped_and_has_failed_for_that_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = {"lease": timedelta(seconds=2), "heartbeat": timedelta(seconds=0.1)}
+    short = {"lease": timedelta(seconds=5), "heartbeat": timedelta(seconds=0.1)}
     async with open_bench(
-        tmp_path, monkeypatch, clock=SystemClock(), task_timeout=timedelta(seconds=0.2), max_attempts=1, **short
+        tmp_path, monkeypatch, clock=SystemClock(), task_timeout=timedelta(seconds=1), max_attempts=1, **short
     ) as bench:
 
         async def work(piece_id: str, guard: TaskGuard) -> None:
@@ -672,7 +681,7 @@ async def test_a_task_that_runs_too_long_is_stopped_and_has_failed_for_that_reas
         await bench.run()
         [letter] = await bench.queue.list_dead()
         assert letter.task.id == "advance:hangs"
-        assert "longer than 0.2 s" in letter.reason
+        assert "longer than 1 s" in letter.reason
         assert (await bench.row("hangs")).dead_letter == letter.reason
 
 
@@ -691,7 +700,7 @@ async def test_what_is_asked_for_while_it_runs_is_looked_at_once_more(bench: Ben
 async def test_draining_lets_what_runs_finish_and_hands_back_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_bench(tmp_path, monkeypatch, clock=SystemClock(), drain=timedelta(seconds=0.4)) as bench:
+    async with open_bench(tmp_path, monkeypatch, clock=SystemClock(), drain=timedelta(seconds=2)) as bench:
         started: list[str] = []
         both = asyncio.Event()
 
@@ -708,7 +717,7 @@ async def test_draining_lets_what_runs_finish_and_hands_back_the_rest(
         running = asyncio.create_task(worker.run())
         await both.wait()
         worker.drain()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             await running
         assert started == ["short", "long"]
         assert await bench.queue.find("advance:short") is None
@@ -737,7 +746,7 @@ async def test_being_stopped_at_once_while_draining_hands_back_all_the_same(
         worker.drain()
         await asyncio.sleep(0.05)
         running.cancel()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             with pytest.raises(asyncio.CancelledError):
                 await running
         depth = (await bench.queue.depths())[GENERATION_QUEUE]
