@@ -37,6 +37,8 @@ CHUNK = 50
 """Rows of one insertMany: 50 rows with vectors are 0.4 MB; the server takes 100 rows and 20 MB."""
 IN_VALUES = 100
 """Values of one `$in`, at most."""
+_DOCUMENTS = 20
+"""Documents of one page of a collection."""
 ATTEMPTS = 3
 _LONGEST_WAIT_S = 8.0
 _POINT_MS, _SEARCH_MS, _CHUNK_MS, _DDL_MS = 10_000, 10_000, 20_000, 90_000  # the server's own DDL takes up to 32 s
@@ -233,6 +235,36 @@ class AstraDatabase:
         return await self._call(
             f"reading {collection}", lambda: opened.find_one({"_id": document_id}, request_timeout_ms=_POINT_MS)
         )
+
+    async def find_documents(self, collection: str, document_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The documents that exist among these `_id`s, in no order, a page of the server at a time."""
+        opened = await self._collection(collection)
+
+        def page(some: list[str]) -> Awaitable[Any]:
+            cursor = opened.find({"_id": {"$in": some}}, limit=len(some), request_timeout_ms=_POINT_MS)
+            return cursor.to_list()
+
+        found: list[dict[str, Any]] = []
+        for start in range(0, len(document_ids), _DOCUMENTS):
+            some = list(document_ids[start : start + _DOCUMENTS])
+            found += await self._call(f"reading {collection}", lambda some=some: page(some))  # type: ignore[misc]
+        return found
+
+    async def documents(self, collection: str) -> AsyncIterator[dict[str, Any]]:
+        """Every document of the collection, in no order, read page by page: it reads all of it."""
+        opened = await self._collection(collection)
+        state: str | None = ""
+        while state is not None:
+
+            def page(state: str = state) -> Awaitable[Any]:
+                more: Any = {"initial_page_state": state} if state else {}
+                # No filter, which needs no index, and no sort, which would end after one page.
+                return opened.find({}, request_timeout_ms=_POINT_MS, **more).fetch_next_page()
+
+            found = await self._call(f"reading {collection}", page)
+            for document in found.results:
+                yield document
+            state = found.next_page_state
 
     # Definitions, for `db init` and `doctor`
 

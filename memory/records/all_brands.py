@@ -71,8 +71,8 @@ class AllBrands:
     async def find_once(self, kind: str, key: str, row_type: type[R]) -> Once[R] | None:
         _refuse("find_once")
 
-    async def list_once(self, *, limit: int, after: tuple[str, str] | None = None) -> list[Decision]:
-        _refuse("list_once")
+    async def find_many_once(self, kind: str, keys: Sequence[str], row_type: type[R]) -> dict[str, Once[R]]:
+        _refuse("find_many_once")
 
 
 def _brands_alone(row_type: type[Row]) -> None:

@@ -23,6 +23,7 @@ from memory.lease import LeaseGuard, Unleased
 from memory.records import schema
 from memory.records.all_brands import AllBrands
 from memory.records.astra_rows import behind, decode, encode, indexed, key_of, server_filter, to_columns
+from memory.records.decisions import decision_of
 from memory.records.protocol import ALL_BRANDS, Capability, Decision, Once, Records, RecordsStore, Scored
 from memory.rows import ROW_TYPES
 from memory.rows.row import Row
@@ -53,6 +54,18 @@ class AstraRecordsStore:
 
     def now(self) -> int:
         return to_millis(self.clock.now())
+
+    async def brands_with(self, row_type: type[Row], **equals: Any) -> list[str]:
+        where = to_columns(row_type, schema.over_all_brands(row_type, equals))
+        return sorted({row["brand"] async for row in self.database.find(row_type.table, where, columns=["brand"])})
+
+    async def list_once(self) -> AsyncIterator[Decision]:
+        async for found in self.database.documents(PERMITS):
+            kind, key = str(found.get("kind", "?")), str(found.get("key", found["_id"]))
+            try:
+                yield decision_of(kind, key, found["token"], found["table"], found["document"])
+            except KeyError as error:
+                raise _lacking(kind, key, error) from None
 
     async def sweep(self, *, limit: int = 1000) -> int:
         schema.check_limit(limit)
@@ -270,9 +283,10 @@ class AstraRecords:
         found = await self._database.find_document(PERMITS, self._decision_id(kind, key))
         return _once(found, row_type, kind, key, won=False) if found is not None else None
 
-    async def list_once(self, *, limit: int, after: tuple[str, str] | None = None) -> list[Decision]:
-        # The collection has no index on anything but `_id`, a hash: a list of one brand's would read everybody's.
-        raise Unsupported("decisions in AstraDB can be looked up, not listed: migrate cannot leave AstraDB yet")
+    async def find_many_once(self, kind: str, keys: Sequence[str], row_type: type[R]) -> dict[str, Once[R]]:
+        ids = {self._decision_id(kind, key): key for key in keys}
+        found = await self._database.find_documents(PERMITS, list(ids))
+        return {ids[one["_id"]]: _once(one, row_type, kind, ids[one["_id"]], won=False) for one in found}
 
     def _decision_id(self, kind: str, key: str) -> str:
         # Of fixed length: kinds and keys may be longer than an `_id`. The document holds them for people.
@@ -292,11 +306,15 @@ def _others_row(row: Row) -> Conflict:
     return Conflict(f"{row.table} {row.key_values()!r} belongs to brand {row.brand!r}: use that brand's records")
 
 
+def _lacking(kind: str, key: str, error: KeyError) -> Damaged:
+    return Damaged(f"the decision {kind} {key!r} lacks {error}: see docs/operate.md")
+
+
 def _once(found: Mapping[str, Any], row_type: type[R], kind: str, key: str, *, won: bool) -> Once[R]:
     try:
         table, document, token = found["table"], found["document"], found["token"]
     except KeyError as error:
-        raise Damaged(f"the decision {kind} {key!r} lacks {error}: see docs/operate.md") from None
+        raise _lacking(kind, key, error) from None
     if table != row_type.table:
         raise ValueError(f"the decision {kind} {key!r} holds a row of {table}, not of {row_type.table}")
     return Once(won=won, row=schema.decode_document(row_type, document), token=token)

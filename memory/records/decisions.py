@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import TypeVar
 
 from config.errors import Damaged
@@ -14,6 +15,8 @@ from memory.rows.row import Row
 R = TypeVar("R", bound=Row)
 Stored = tuple[str, str, str]
 """Token, table name, document."""
+Place = tuple[str, str, str]
+"""Brand, kind, key: where a page of a listing ended."""
 
 
 def find_decision(db: sqlite3.Connection, brand: str, kind: str, key: str) -> Stored | None:
@@ -33,14 +36,23 @@ def once_of(decision: Stored, row_type: type[R], kind: str, key: str, *, won: bo
     return Once(won=won, row=schema.decode_document(row_type, document), token=token)
 
 
-def list_decisions(db: sqlite3.Connection, brand: str, limit: int, after: tuple[str, str] | None) -> list[Decision]:
-    """As `Records.list_once`. Raises Damaged."""
+def find_decisions(
+    db: sqlite3.Connection, brand: str, kind: str, keys: Sequence[str], row_type: type[R]
+) -> dict[str, Once[R]]:
+    """As `Records.find_many_once`. Raises Damaged, and ValueError when a decision is about another table."""
+    found = {key: find_decision(db, brand, kind, key) for key in keys}
+    return {key: once_of(one, row_type, kind, key, won=False) for key, one in found.items() if one is not None}
+
+
+def list_decisions(db: sqlite3.Connection, behind: Place, limit: int) -> tuple[list[Decision], Place | None]:
+    """Up to `limit` decisions of every brand strictly behind that place, and where to go on, None at the end. Raises Damaged."""
     found = db.execute(
-        "SELECT kind, decision_key, token, table_name, document FROM decisions"
-        " WHERE brand = ? AND (kind, decision_key) > (?, ?) ORDER BY kind, decision_key LIMIT ?",
-        (brand, *(after or ("", "")), limit),
-    )
-    return [decision_of(*values) for values in found]
+        "SELECT brand, kind, decision_key, token, table_name, document FROM decisions"
+        " WHERE (brand, kind, decision_key) > (?, ?, ?) ORDER BY brand, kind, decision_key LIMIT ?",
+        (*behind, limit),
+    ).fetchall()
+    place = tuple(found[-1][:3]) if len(found) == limit else None
+    return [decision_of(*values[1:]) for values in found], place
 
 
 def decision_of(kind: str, key: str, token: str, table: str, document: str) -> Decision:

@@ -6,7 +6,7 @@ compare-and-set, no null filter, filters on indexed columns only. Every row has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -144,11 +144,8 @@ class Records(Protocol):
         """The decision of (brand, kind, key) if there is one; `won` is False."""
         ...
 
-    async def list_once(self, *, limit: int, after: tuple[str, str] | None = None) -> list[Decision]:
-        """Up to `limit` decisions of the brand by kind and key, strictly behind `after`: for `migrate` alone.
-
-        Raises Unsupported where the engine can look a decision up but not list them.
-        """
+    async def find_many_once(self, kind: str, keys: Sequence[str], row_type: type[R]) -> dict[str, Once[R]]:
+        """Those of the races (brand, kind, key) that are decided, by key: as `find_once`, a page of keys at a time."""
         ...
 
 
@@ -164,6 +161,21 @@ class RecordsStore(Protocol):
 
     def all_brands(self) -> Records:
         """A view that lists and finds `Brand` rows (`list_rows(Brand, realm="all")`); anything else raises Unsupported."""
+        ...
+
+    async def brands_with(self, row_type: type[Row], **equals: Any) -> list[str]:
+        """The names, sorted, of the brands that have a row whose indexed columns equal the given values; of the rows themselves
+        nothing is shown. It costs what those rows cost, however many brands there are.
+
+        A row that is written meanwhile may be missed. Raises Unsupported as `find_by`, and without a column to find by.
+        """
+        ...
+
+    def list_once(self) -> AsyncIterator[Decision]:
+        """Every decision of every brand, in no order, read page by page; `row.brand` says whose: for `migrate` alone.
+
+        One that is made meanwhile may be missed.
+        """
         ...
 
     async def sweep(self, *, limit: int = 1000) -> int:

@@ -284,6 +284,16 @@ def index_filter(row_type: type[Row], equals: Mapping[str, Any]) -> dict[str, An
     return {name: encode_value(column(row_type, name), value) for name, value in equals.items()}
 
 
+def over_all_brands(row_type: type[Row], equals: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored values that a find over all brands filters by. Raises Unsupported unless each names an index of the table."""
+    if not equals or not set(equals) <= set(row_type.indexes) - {"brand"}:
+        raise Unsupported(
+            f"{row_type.table} cannot be found over all brands by {', '.join(equals) or 'nothing'}:"
+            f" name one of {', '.join(name for name in row_type.indexes if name != 'brand') or 'no index'}"
+        )
+    return index_filter(row_type, equals)
+
+
 def check_limit(limit: int | None) -> None:
     """Raises ValueError for a negative limit."""
     if limit is not None and limit < 0:

@@ -16,7 +16,7 @@ from config.ids import parse_slug
 from memory.lease import LeaseGuard, Unleased
 from memory.records import schema
 from memory.records.all_brands import AllBrands
-from memory.records.decisions import find_decision, list_decisions, once_of
+from memory.records.decisions import Place, find_decision, find_decisions, list_decisions, once_of
 from memory.records.migrations import (
     LEDGER_ID,
     LEDGER_MIGRATIONS,
@@ -83,6 +83,20 @@ class SqliteRecordsStore:
 
     def all_brands(self) -> Records:
         return AllBrands(SqliteRecords(self, ALL_BRANDS, Unleased()))
+
+    async def brands_with(self, row_type: type[Row], **equals: Any) -> list[str]:
+        filters = schema.over_all_brands(row_type, equals)
+        conditions = " AND ".join(f'"{name}" = ?' for name in filters)
+        query = f'SELECT DISTINCT brand FROM "{row_type.table}" WHERE {conditions} ORDER BY brand'
+        bound = tuple(filters.values())
+        return await self.file(row_type).read(lambda db: [brand for (brand,) in db.execute(query, bound)])
+
+    async def list_once(self) -> AsyncIterator[Decision]:
+        after: Place | None = ("", "", "")
+        while after is not None:
+            page, after = await self.ledger.read(lambda db, behind=after: list_decisions(db, behind, _CHUNK))
+            for decision in page:
+                yield decision
 
     async def sweep(self, *, limit: int = 1000) -> int:
         schema.check_limit(limit)
@@ -329,8 +343,8 @@ class SqliteRecords:
         decision = await self._store.ledger.read(lambda db: find_decision(db, self._brand, kind, key))
         return once_of(decision, row_type, kind, key, won=False) if decision else None
 
-    async def list_once(self, *, limit: int, after: tuple[str, str] | None = None) -> list[Decision]:
-        return await self._store.ledger.read(lambda db: list_decisions(db, self._brand, limit, after))
+    async def find_many_once(self, kind: str, keys: Sequence[str], row_type: type[R]) -> dict[str, Once[R]]:
+        return await self._store.ledger.read(lambda db: find_decisions(db, self._brand, kind, keys, row_type))
 
     def _readable(self, row_type: type[Row], alias: str = "") -> tuple[str, list[Any]]:
         prefix = f"{alias}." if alias else ""

@@ -415,10 +415,26 @@ async def test_the_view_over_all_brands_lists_and_finds_brands_and_nothing_else(
         everybody.search_text(BrandKnowledge, "x", limit=1),
         everybody.create_once("k", "k", a_piece(), token="t"),
         everybody.find_once("k", "k", Piece),
+        everybody.find_many_once("k", ["k"], Piece),
     ):
         with pytest.raises(Unsupported):
             await refused
     assert [brand.name for brand in await records_store.for_brand("acme").list_rows(Brand, realm="all")] == ["acme"]
+
+
+async def test_the_brands_that_have_such_a_row_are_named_and_nothing_else_is_shown(records_store: RecordsStore) -> None:
+    for name, states in {"zebra": ["drafting"] * 60, "acme": ["drafting", "failed"], "idle": ["published"]}.items():
+        rows = [a_piece(brand=name, id=f"{name}-{n}", state=PieceState(state)) for n, state in enumerate(states)]
+        await records_store.for_brand(name).put(*rows)
+    assert await records_store.brands_with(Piece, state=PieceState.DRAFTING) == ["acme", "zebra"]
+    assert await records_store.brands_with(Piece, state=PieceState.PUBLISHED) == ["idle"]
+    assert await records_store.brands_with(Piece, state=PieceState.WAITING) == []
+    assert await records_store.brands_with(Piece, state=PieceState.DRAFTING, content_type="reel") == []
+    for refused in ({}, {"title": "x"}, {"id": "zebra-1"}, {"brand": "zebra"}, {"state": None}):
+        with pytest.raises(Unsupported):
+            await records_store.brands_with(Piece, **refused)
+    with pytest.raises(Unsupported):
+        await records_store.brands_with(Control, name="pause")
 
 
 # Leases
@@ -753,6 +769,22 @@ async def test_brand_kind_and_key_keep_decisions_apart(records: Records, others:
     assert found is not None
     assert found.row.id == "plana"
     assert await records.find_once("plan", "c", Piece) is None
+
+
+async def test_many_decisions_are_found_at_once_and_only_those_that_were_made(
+    records: Records, others: Records
+) -> None:
+    keys = [f"piece-{n}" for n in range(45)]  # more than a page of any engine
+    for key in keys[::2]:
+        await records.create_once("decision", key, a_piece(id=key), token=key)
+    await others.create_once("decision", keys[1], a_piece(brand="other", id="theirs"), token="t")
+    await records.create_once("other", keys[3], a_piece(id="otherwise"), token="t")
+    found = await records.find_many_once("decision", keys, Piece)
+    assert set(found) == set(keys[::2])
+    assert all((once.row.id, once.token, once.won) == (key, key, False) for key, once in found.items())
+    assert await records.find_many_once("decision", [], Piece) == {}
+    with pytest.raises(ValueError, match="content_library"):
+        await records.find_many_once("decision", keys[:1], Control)
 
 
 async def test_a_decision_read_as_a_row_of_another_table_is_refused(records: Records) -> None:

@@ -121,6 +121,17 @@ class AustereStore:
     def all_brands(self) -> Records:
         return AllBrands(AustereRecords(self, ALL_BRANDS, Unleased()))
 
+    async def brands_with(self, row_type: type[Row], **equals: Any) -> list[str]:
+        everybody = AustereRecords(self, ALL_BRANDS, Unleased())
+        filters = schema.over_all_brands(row_type, equals)
+        return sorted({row.brand async for row in everybody._matching(row_type, filters)})
+
+    async def list_once(self) -> AsyncIterator[Decision]:
+        async for name, value in self.file.scan(_name("once"), descending=False, after=None):
+            _, _, kind, key, _ = name.decode().split("\x00")
+            stored = json.loads(value)
+            yield decision_of(kind, key, stored["token"], stored["table"], stored["document"])
+
     async def sweep(self, *, limit: int = 1000) -> int:
         schema.check_limit(limit)
         swept = 0
@@ -290,16 +301,9 @@ class AustereRecords:
             raise ValueError(f"the decision {kind} {key!r} holds a row of {decision['table']}, not of {row_type.table}")
         return Once(won=False, row=schema.decode_document(row_type, decision["document"]), token=decision["token"])
 
-    async def list_once(self, *, limit: int, after: tuple[str, str] | None = None) -> list[Decision]:
-        behind = None if after is None else _name("once", self._brand, *after)
-        found: list[Decision] = []
-        async for name, value in self._file.scan(_name("once", self._brand), descending=False, after=behind):
-            _, _, kind, key, _ = name.decode().split("\x00")
-            stored = json.loads(value)
-            found.append(decision_of(kind, key, stored["token"], stored["table"], stored["document"]))
-            if len(found) == limit:
-                break
-        return found
+    async def find_many_once(self, kind: str, keys: Sequence[str], row_type: type[R]) -> dict[str, Once[R]]:
+        found = {key: await self.find_once(kind, key, row_type) for key in keys}
+        return {key: once for key, once in found.items() if once is not None}
 
 
 def _norm(vector: Sequence[float]) -> float:

@@ -7,6 +7,7 @@ one server holds any number of keyspaces. Faults are ordered by `fail`: the next
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import threading
 from collections import Counter
@@ -20,6 +21,7 @@ HARMLESS = {"MISSING_INDEX", "ZERO_FILTER_OPERATIONS"}
 """astra.md 5, test 2: the partition beside an indexed column, and a vector search without a filter."""
 INDEXES_PER_TABLE, INDEXES_PER_DATABASE = 10, 100  # astra.md 0.4
 _GUARDRAIL = "Guardrail sai_indexes{}_failure_threshold violated: aborting"
+_DOCUMENTS = 20  # a page of a collection: OperationsConfig.defaultPageSize of stargate/data-api
 _BODY = 20 * 1024 * 1024  # astra.md 1.2
 
 Kind = Literal["429", "503", "401", "413", "delay", "drop", "commit_drop", "partial", "error", "garbage"]
@@ -240,7 +242,9 @@ class DataApi:
         self, space: Keyspace, table: Table, command: str, arguments: dict[str, Any], partial: bool
     ) -> dict[str, Any]:
         where = arguments.get("filter") or {}
-        if command == "find":
+        if command == "find" and not where:
+        return _page_of_documents(documents, arguments.get("sort"), arguments.get("options") or {})
+    if command == "find":
             return table.find(arguments, page_size=self.page_size, sort_cap=self.sort_cap)
         if command == "findOne":
             found = table.find({**arguments, "options": {"limit": 1}}, page_size=self.page_size, sort_cap=self.sort_cap)
@@ -355,10 +359,38 @@ def _on_collection(space: Keyspace, name: str, command: str, arguments: dict[str
         if set(where) != {"_id"}:
             raise Refused("UNINDEXED_FILTER_PATH", str(where), scope="FILTER")
         return {"data": {"document": documents.get(where["_id"])}, "status": {}}
+    if command == "find":
+        # The server's filter resolver (ID_NOT_INDEXED): with indexing denied `_id` still takes $eq and $in. Pages hold 20.
+        if set(where) != {"_id"} or set(where["_id"]) != {"$in"}:
+            raise Refused("UNINDEXED_FILTER_PATH", str(where), scope="FILTER")
+        wanted = [documents[id] for id in where["_id"]["$in"] if id in documents]
+        limit = min(20, (arguments.get("options") or {}).get("limit") or 20)
+        if len(wanted) > limit:
+            raise Refused("COMMAND_UNKNOWN", "find of more documents than a page holds")
+        return {"data": {"documents": wanted, "nextPageState": None}, "status": {}}
     if command == "deleteMany" and not where:
         documents.clear()
         return {"status": {"deletedCount": -1}}
     raise Refused("COMMAND_UNKNOWN", command)
+
+
+def _page_of_documents(documents: dict[str, Any], sort: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """A find without a filter reads the collection in the order of the ring, a default page (20) at a time.
+
+    FindCommandResolver.java of stargate/data-api, resolveCollectionCommand: without a sort `unsorted`, which takes a page state and
+    needs no index; a sort and a page state together are refused.
+    """
+    state = options.get("pageState")
+    if sort:
+        raise Refused("UNINDEXED_SORT_PATH" if not state else "INVALID_SORT_CLAUSE", str(sort), scope="SORT")
+
+    def token(name: str) -> str:
+        return hashlib.md5(name.encode()).hexdigest()
+
+    behind = sorted((name for name in documents if not state or token(name) > state), key=token)
+    page = behind[: min(_DOCUMENTS, options.get("limit") or _DOCUMENTS)]
+    more = token(page[-1]) if len(behind) > len(page) else None
+    return {"data": {"documents": [documents[name] for name in page], "nextPageState": more}, "status": {}}
 
 
 def _gateway(writer: asyncio.StreamWriter, fault: Fault) -> bool:
