@@ -4,56 +4,64 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from memory.sentences import sentences
+from agents.quotable import is_fragment, runs_on
+from memory.sentences import paragraphs
+from tools.text import HIDDEN, STOPWORDS, phrases_of
+from tools.text import keyphrases as keyphrases
+from tools.text import words as words
 
+_LABEL = re.compile(r"^(?:Summary|Abstract|Overview|Introduction|Tip|Note|Question|Answer|Q|A)\s*:\s+(?=[\"“A-Z])")
 _ASIDE = re.compile(r"\s*(?:\||```|>|<)")
 _MARKUP = re.compile(r"!\[([^\]]*)\]\([^)]*\)|\[([^\]]*)\]\([^)]*\)|(\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w))")
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
-)
-_WORD = re.compile(r"[^\W_]+(?:[’'-][^\W_]+)*")
-STOPWORDS = frozenset(
-    """
-    a about above after again all also am an and any are as at be because been before being below between both but by
-    can could did do does doing down during each few for from further had has have having he her here hers him his how i
-    if in into is it its itself just let like made make many may me might more most much must my no nor not now of off
-    on once one only or other our out over own per s same she should so some such t than that the their them then there
-    these they this those through to too under until up us use used using very via was we were what when where which
-    while who why will with within without would you your yours
-    """.split()  # noqa: SIM905 - a hundred quoted words are no easier to read
-)
 
 
 def visible(text: str) -> str:
     """`text` in NFC without what cannot be seen or stored: controls, direction overrides, zero-width marks, tags."""
-    return _HIDDEN.sub("", unicodedata.normalize("NFC", text))
+    return HIDDEN.sub("", unicodedata.normalize("NFC", text))
 
 
 def split_sentences(text: str) -> list[str]:
-    """The whole sentences of Markdown or plain text, word for word and in order, without headings, tables, quotes and marks."""
+    """The whole sentences of Markdown or plain text, word for word and in order, without headings, tables, quotes and marks.
+
+    The last item of a list often runs into the prose behind it ("... tanning beds Check your skin"), and an item with a
+    full stop is often no sentence: behind a line that does not end, such text is left out. So is a label ("Summary :").
+    """
     lines = ["" if _ASIDE.match(line) else line for line in visible(text).splitlines()]
     plain = _MARKUP.sub(lambda m: m.group(1) or m.group(2) or "", "\n".join(lines))
-    return [sentence for sentence in sentences(plain) if is_sentence(sentence)]
+    found = []
+    blocks = paragraphs(plain)
+    lists = any(_open(block[-1]) for block in blocks)
+    for n, block in enumerate(blocks):
+        # What stood before the first block of a chunk is not known: it may have been a list.
+        behind = lists if n == 0 else _open(blocks[n - 1][-1])
+        for m, sentence in enumerate(block):
+            bare = _LABEL.sub("", sentence)
+            if m == 0 and behind and (runs_on(bare, in_a_list=True) or is_fragment(bare)):
+                continue
+            if is_sentence(bare):
+                found.append(bare)
+    return found
+
+
+def _open(sentence: str) -> bool:
+    """Whether a paragraph ends without an end: a heading, a line before a list, or an item of one."""
+    return not sentence.rstrip("\"'”’)").endswith((".", "!", "?", "…"))
 
 
 def is_sentence(text: str) -> bool:
     """Whether `text` can stand alone: three words or more, an end, no address, no source line."""
+    first = next((char for char in text if char.isalnum()), "")
     return (
         len(words(text)) >= 3
+        and not first.islower()
         and text[-1] in '.!…"”’)'
         and "http" not in text
         and not re.match(r"(?i)(source|sources|see|note)\b\s*:", text)
     )
-
-
-def words(text: str) -> list[str]:
-    """The words of `text` as they stand."""
-    return _WORD.findall(text)
 
 
 @lru_cache(maxsize=1)
@@ -106,27 +114,3 @@ def label(text: str, keywords: Iterable[str] = (), *, most: int = 7) -> str:
     best = max(phrases, key=lambda p: (min(len(p.split()), 3), len(p)), default="")
     best = " ".join(best.split()[: min(most, 4)])
     return best[:1].upper() + best[1:]
-
-
-def phrases_of(text: str) -> list[str]:
-    """Runs of words between stopwords and punctuation, as they stand, in order."""
-    found = []
-    for clause in re.split(r"[^\w\s’'-]+", text):
-        run: list[str] = []
-        for word in [*clause.split(), "the"]:
-            if word.lower() in STOPWORDS or not any(char.isalnum() for char in word):
-                if run:
-                    found.append(" ".join(run))
-                run = []
-            else:
-                run.append(word)
-    return found
-
-
-def keyphrases(texts: Iterable[str], *, most: int) -> list[str]:
-    """The phrases of one to three words that the texts repeat most, lower-cased, best first."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update({phrase.lower() for phrase in phrases_of(text) if len(phrase.split()) <= 3 and len(phrase) > 3})
-    ranked = sorted(counts.items(), key=lambda item: (-item[1] * (1 + 0.3 * item[0].count(" ")), item[0]))
-    return [phrase for phrase, _ in ranked[:most]]
