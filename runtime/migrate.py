@@ -266,7 +266,7 @@ async def _release_target(new: Stores, brand: str, state: _State, clock: Clock) 
 
 async def _copy_brand(old: Stores, new: Stores, brand: str, done: Moved, report: Report) -> int:
     source, target = old.records.for_brand(brand), new.records.for_brand(brand)
-    changed = await _copy_decisions(source, target, done)
+    changed = await _copy_decisions(old, target, done)
     for row_type in ROW_TYPES:
         there = {_key(row): _digest(row) for row in await rows_of(target, row_type) if _moves(row)}
         rows = [row for row in await rows_of(source, row_type) if _moves(row)]
@@ -299,22 +299,19 @@ def _digest(row: Row) -> str:
     return hashlib.sha256(repr(stored).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-async def _copy_decisions(source: Records, target: Records, done: Moved) -> int:
-    after: tuple[str, str] | None = None
+async def _copy_decisions(old: Stores, target: Records, done: Moved) -> int:
     changed = 0
-    while True:
-        page = await source.list_once(limit=_PAGE, after=after)
-        for one in page:
-            found = await target.find_once(one.kind, one.key, type(one.row))
-            if found is None:
-                found = await target.create_once(one.kind, one.key, one.row, token=one.token)
-                changed += 1
-            if found.token != one.token or found.row != one.row:
-                raise Conflict(f"the target has decided {one.kind} {one.key!r} otherwise: migrate into an empty place")
-        done.decisions += len(page)
-        if len(page) < _PAGE:
-            return changed
-        after = (page[-1].kind, page[-1].key)
+    async for one in old.records.list_once():
+        if one.row.brand != target.brand:
+            continue
+        found = await target.find_once(one.kind, one.key, type(one.row))
+        if found is None:
+            found = await target.create_once(one.kind, one.key, one.row, token=one.token)
+            changed += 1
+        if found.token != one.token or found.row != one.row:
+            raise Conflict(f"the target has decided {one.kind} {one.key!r} otherwise: migrate into an empty place")
+        done.decisions += 1
+    return changed
 
 
 # Checkpoints

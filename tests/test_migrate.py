@@ -76,7 +76,8 @@ async def contents(url: str) -> dict[str, list[Any]]:
             )
             for row_type in ROW_TYPES
         }
-        found["decisions"] = await records.list_once(limit=10_000)
+        decisions = [one async for one in store.list_once()]
+        found["decisions"] = sorted(decisions, key=lambda one: (one.row.brand, one.kind, one.key))
         return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from config.errors import Unsupported
-from memory.records.protocol import ALL_BRANDS, Decision, Once, Records, Scored
+from memory.records.protocol import ALL_BRANDS, Once, Records, Scored
 from memory.rows import Brand
 from memory.rows.row import Row
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar
 
 from config.errors import Damaged
 from memory.records import schema
 from memory.records.protocol import Decision, Once
 from memory.rows import ROW_TYPES
 from memory.rows.row import Row
+from memory.sqlite_file import SqliteFile
 
 R = TypeVar("R", bound=Row)
 Stored = tuple[str, str, str]
 """Token, table name, document."""
-Place = tuple[str, str, str]
-"""Brand, kind, key: where a page of a listing ended."""
+_PAGE = 200
 
 
 def find_decision(db: sqlite3.Connection, brand: str, kind: str, key: str) -> Stored | None:
@@ -44,15 +44,24 @@ def find_decisions(
     return {key: once_of(one, row_type, kind, key, won=False) for key, one in found.items() if one is not None}
 
 
-def list_decisions(db: sqlite3.Connection, behind: Place, limit: int) -> tuple[list[Decision], Place | None]:
-    """Up to `limit` decisions of every brand strictly behind that place, and where to go on, None at the end. Raises Damaged."""
-    found = db.execute(
+async def every_decision(ledger: SqliteFile) -> AsyncIterator[Decision]:
+    """As `RecordsStore.list_once`. Raises Damaged."""
+    place = ("", "", "")
+    while True:
+        found = await ledger.read(lambda db, behind=place: _behind(db, behind))  # type: ignore[misc]
+        for _, kind, key, *decision in found:
+            yield decision_of(kind, key, *decision)
+        if len(found) < _PAGE:
+            return
+        place = found[-1][:3]
+
+
+def _behind(db: sqlite3.Connection, place: tuple[str, str, str]) -> list[Any]:
+    return db.execute(
         "SELECT brand, kind, decision_key, token, table_name, document FROM decisions"
         " WHERE (brand, kind, decision_key) > (?, ?, ?) ORDER BY brand, kind, decision_key LIMIT ?",
-        (*behind, limit),
+        (*place, _PAGE),
     ).fetchall()
-    place = tuple(found[-1][:3]) if len(found) == limit else None
-    return [decision_of(*values[1:]) for values in found], place
 
 
 def decision_of(kind: str, key: str, token: str, table: str, document: str) -> Decision:

@@ -16,7 +16,7 @@ from config.ids import parse_slug
 from memory.lease import LeaseGuard, Unleased
 from memory.records import schema
 from memory.records.all_brands import AllBrands
-from memory.records.decisions import Place, find_decision, find_decisions, list_decisions, once_of
+from memory.records.decisions import every_decision, find_decision, find_decisions, once_of
 from memory.records.migrations import (
     LEDGER_ID,
     LEDGER_MIGRATIONS,
@@ -92,11 +92,8 @@ class SqliteRecordsStore:
         return await self.file(row_type).read(lambda db: [brand for (brand,) in db.execute(query, bound)])
 
     async def list_once(self) -> AsyncIterator[Decision]:
-        after: Place | None = ("", "", "")
-        while after is not None:
-            page, after = await self.ledger.read(lambda db, behind=after: list_decisions(db, behind, _CHUNK))
-            for decision in page:
-                yield decision
+        async for decision in every_decision(self.ledger):
+            yield decision
 
     async def sweep(self, *, limit: int = 1000) -> int:
         schema.check_limit(limit)

@@ -787,6 +787,25 @@ async def test_many_decisions_are_found_at_once_and_only_those_that_were_made(
         await records.find_many_once("decision", keys[:1], Control)
 
 
+async def test_every_decision_of_every_brand_is_listed_once_with_its_token_and_the_row_that_won(
+    records_store: RecordsStore, records: Records, others: Records
+) -> None:
+    assert [one async for one in records_store.list_once()] == []
+    made = {}
+    for n in range(45):  # more than two pages of any engine
+        key = f"n {n}: \N{SNOWMAN}"
+        for view, kind in ((records, "plan"), (others, "plan"), (records, "decision"))[: 1 + 2 * (n < 3)]:
+            row = a_piece(brand=view.brand, id=f"{view.brand}{kind}{n}")
+            await view.create_once(kind, key, row, token=f"{view.brand} {n}")
+            made[view.brand, kind, key] = (f"{view.brand} {n}", row)
+    await records.create_once("plan", "n 1: \N{SNOWMAN}", a_piece(id="late"), token="lost")
+    await records.create_once("slot", "x", a_control("a row of another table"), token="t")
+    made[records.brand, "slot", "x"] = ("t", a_control("a row of another table"))
+    listed = [one async for one in records_store.list_once()]
+    assert {(one.row.brand, one.kind, one.key): (one.token, one.row) for one in listed} == made
+    assert len(listed) == len(made)
+
+
 async def test_a_decision_read_as_a_row_of_another_table_is_refused(records: Records) -> None:
     await records.create_once("plan", "a", a_piece(), token="t")
     with pytest.raises(ValueError, match="content_library"):

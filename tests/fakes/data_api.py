@@ -7,13 +7,13 @@ one server holds any number of keyspaces. Faults are ordered by `fail`: the next
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tests.fakes.data_api_collections import on_collection
 from tests.fakes.data_api_tables import Table
 from tests.fakes.data_api_values import Refused
 
@@ -21,7 +21,6 @@ HARMLESS = {"MISSING_INDEX", "ZERO_FILTER_OPERATIONS"}
 """astra.md 5, test 2: the partition beside an indexed column, and a vector search without a filter."""
 INDEXES_PER_TABLE, INDEXES_PER_DATABASE = 10, 100  # astra.md 0.4
 _GUARDRAIL = "Guardrail sai_indexes{}_failure_threshold violated: aborting"
-_DOCUMENTS = 20  # a page of a collection: OperationsConfig.defaultPageSize of stargate/data-api
 _BODY = 20 * 1024 * 1024  # astra.md 1.2
 
 Kind = Literal["429", "503", "401", "413", "delay", "drop", "commit_drop", "partial", "error", "garbage"]
@@ -196,7 +195,7 @@ class DataApi:
         if not name:
             return self._define(space, command, arguments)
         if name in space.collections:
-            return _on_collection(space, name, command, arguments)
+            return on_collection(space, name, command, arguments)
         if name not in space.tables:
             raise Refused("COLLECTION_NOT_EXIST", name, scope="SCHEMA")
         answer = self._on_table(space, space.tables[name], command, arguments, partial)
@@ -242,9 +241,7 @@ class DataApi:
         self, space: Keyspace, table: Table, command: str, arguments: dict[str, Any], partial: bool
     ) -> dict[str, Any]:
         where = arguments.get("filter") or {}
-        if command == "find" and not where:
-        return _page_of_documents(documents, arguments.get("sort"), arguments.get("options") or {})
-    if command == "find":
+        if command == "find":
             return table.find(arguments, page_size=self.page_size, sort_cap=self.sort_cap)
         if command == "findOne":
             found = table.find({**arguments, "options": {"limit": 1}}, page_size=self.page_size, sort_cap=self.sort_cap)
@@ -341,56 +338,6 @@ def _insert_many(table: Table, documents: list[dict[str, Any]], partial: bool, o
         ]
     answer: dict[str, Any] = {"status": {"primaryKeySchema": _key_schema(table), "documentResponses": responses}}
     return {**answer, "errors": errors} if errors else answer
-
-
-def _on_collection(space: Keyspace, name: str, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """astra.md 0.1 and 3: insertOne is IF NOT EXISTS; with indexing denied a document is found by its `_id` alone."""
-    documents = space.documents[name]
-    where = arguments.get("filter") or {}
-    if command == "insertOne":
-        document = arguments["document"]
-        if len(json.dumps(document)) > 4_000_000:  # astra.md 4
-            raise Refused("SHRED_DOC_LIMIT_VIOLATION", scope="DOCUMENT")
-        if document["_id"] in documents:
-            raise Refused("DOCUMENT_ALREADY_EXISTS", document["_id"], scope="DOCUMENT")
-        documents[document["_id"]] = document
-        return {"status": {"insertedIds": [document["_id"]]}}
-    if command == "findOne":
-        if set(where) != {"_id"}:
-            raise Refused("UNINDEXED_FILTER_PATH", str(where), scope="FILTER")
-        return {"data": {"document": documents.get(where["_id"])}, "status": {}}
-    if command == "find":
-        # The server's filter resolver (ID_NOT_INDEXED): with indexing denied `_id` still takes $eq and $in. Pages hold 20.
-        if set(where) != {"_id"} or set(where["_id"]) != {"$in"}:
-            raise Refused("UNINDEXED_FILTER_PATH", str(where), scope="FILTER")
-        wanted = [documents[id] for id in where["_id"]["$in"] if id in documents]
-        limit = min(20, (arguments.get("options") or {}).get("limit") or 20)
-        if len(wanted) > limit:
-            raise Refused("COMMAND_UNKNOWN", "find of more documents than a page holds")
-        return {"data": {"documents": wanted, "nextPageState": None}, "status": {}}
-    if command == "deleteMany" and not where:
-        documents.clear()
-        return {"status": {"deletedCount": -1}}
-    raise Refused("COMMAND_UNKNOWN", command)
-
-
-def _page_of_documents(documents: dict[str, Any], sort: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """A find without a filter reads the collection in the order of the ring, a default page (20) at a time.
-
-    FindCommandResolver.java of stargate/data-api, resolveCollectionCommand: without a sort `unsorted`, which takes a page state and
-    needs no index; a sort and a page state together are refused.
-    """
-    state = options.get("pageState")
-    if sort:
-        raise Refused("UNINDEXED_SORT_PATH" if not state else "INVALID_SORT_CLAUSE", str(sort), scope="SORT")
-
-    def token(name: str) -> str:
-        return hashlib.md5(name.encode()).hexdigest()
-
-    behind = sorted((name for name in documents if not state or token(name) > state), key=token)
-    page = behind[: min(_DOCUMENTS, options.get("limit") or _DOCUMENTS)]
-    more = token(page[-1]) if len(behind) > len(page) else None
-    return {"data": {"documents": [documents[name] for name in page], "nextPageState": more}, "status": {}}
 
 
 def _gateway(writer: asyncio.StreamWriter, fault: Fault) -> bool:
