@@ -5,6 +5,7 @@ Every kind of task is derived here from a row and a predicate; a kind without a 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -18,17 +19,30 @@ from graphs.sessions import session_piece_ids, session_slots
 from memory.queue.protocol import UPKEEP_QUEUE, Task
 from memory.records.protocol import Records
 from memory.rows.brand import Brand, Control
+from memory.rows.checks import Review
 from memory.rows.content import Piece
 from memory.rows.publication import ScheduledPublication
 from memory.rows.row import Row
 from memory.rows.sessions import Session
 from runtime.advance import find_decision
 from runtime.compose import Runtime
-from runtime.publish_due import DEAD_LETTER, paused, publish_task, reconcile_task
+from runtime.publish_due import DEAD_LETTER, PAUSE, publish_task, reconcile_task
+from runtime.together import together
 
 R = TypeVar("R", bound=Row)
 log = structlog.get_logger(__name__)
-_LIVE = (*sorted(UNSETTLED), PieceState.WAITING, PieceState.APPROVED, PieceState.PUBLISHING, PieceState.UNKNOWN)
+_SCHEDULED = (*sorted(UNSETTLED), PieceState.WAITING, PieceState.APPROVED, PieceState.PUBLISHING, PieceState.UNKNOWN)
+LIVE: dict[type[Row], tuple[str, ...]] = {
+    Session: (SessionStatus.RUNNING, SessionStatus.WAITING),
+    Piece: (*sorted(UNSETTLED), PieceState.WAITING),
+    ScheduledPublication: _SCHEDULED,
+}
+"""The states from which something may be derived: a brand without a row in one of them is not looked at."""
+Live = set[tuple[type[Row], str]]
+_BRANDS_AT_ONCE, _READS_AT_ONCE = 8, 4
+_SOME = 64
+"""Brands between two looks at the clock."""
+_CURSOR, _CURSOR_KEPT = "brand:upkeep:reconcile", timedelta(hours=1)
 REALM = "all"
 UPKEEP_BRAND = "copydesk"
 """The brand column of tasks that belong to no brand."""
@@ -62,40 +76,89 @@ async def list_brands(runtime: Runtime) -> list[Brand]:
     return await runtime.records.all_brands().list_rows(Brand, realm=REALM)
 
 
-async def derive_tasks(runtime: Runtime, records: Records) -> list[Task]:
-    """Every task that this brand's rows call for now. A row that cannot be read keeps no other row out."""
-    clock, brand = runtime.clock, records.brand
+async def live_brands(runtime: Runtime) -> dict[str, Live]:
+    """Every brand that has something to derive from, by name, with the states that its rows are in.
+
+    Asked of the stores, one equality a state over all brands: a queue that was wiped cannot hide a brand, and a brand in which
+    nothing is left to do costs nothing.
+    """
+    marks = [(row_type, state) for row_type, states in LIVE.items() for state in states]
+    found = await together(
+        marks, lambda mark: runtime.records.brands_with(mark[0], **{_column(mark[0]): mark[1]}), at_once=len(marks)
+    )
+    brands: dict[str, Live] = {}
+    for mark, names in zip(marks, found, strict=True):
+        for name in names:
+            brands.setdefault(name, set()).add(mark)
+    return brands
+
+
+async def derive_tasks(runtime: Runtime, records: Records, live: Live | None = None) -> list[Task]:
+    """Every task that this brand's rows call for now. A row that cannot be read keeps no other row out.
+
+    `live` says in which states the brand has rows, where that is known already.
+    """
+    now, brand = runtime.clock.now(), records.brand
+    wanted = [(row_type, state) for row_type, states in LIVE.items() for state in states]
+    wanted = [mark for mark in wanted if live is None or mark in live]
+    flags = await records.list_rows(Control)
+    read = await together(wanted, lambda mark: _in_state(records, *mark), at_once=_READS_AT_ONCE)
+    cancelled = {row.name.partition(":")[2] for row in flags if row.name.startswith("cancel:")}
+    found: dict[tuple[type[Row], str], list[Any]] = dict(zip(wanted, read, strict=True))
+
+    def rows(row_type: type[R], *states: str) -> list[R]:
+        return [row for state in states for row in found.get((row_type, state), [])]
+
+    def in_hand(row: Session | Piece) -> bool:
+        return bool(row.dead_letter or (row.retry_at and row.retry_at > now))
+
     tasks: list[Task] = []
-    flagged = {row.name.partition(":")[2] for row in await records.list_rows(Control) if row.name.startswith("cancel:")}
-    for status in (SessionStatus.RUNNING, SessionStatus.WAITING):
-        for session in await _in_state(records, Session, status):
-            if session.dead_letter or (session.retry_at and session.retry_at > clock.now()):
-                continue
-            if status is SessionStatus.RUNNING or session.id in flagged or not await _someone_waits(records, session):
-                tasks.append(advance_session_task(brand, session.id, clock))
-    for state in (*sorted(UNSETTLED), PieceState.WAITING):
-        for piece in await _in_state(records, Piece, state):
-            if piece.dead_letter or (piece.retry_at and piece.retry_at > clock.now()):
-                continue
-            cancelled = piece.id in flagged or piece.session_id in flagged
-            if state is not PieceState.WAITING or cancelled or await find_decision(records, piece) is not None:
-                tasks.append(advance_piece_task(brand, piece.id, clock))
-    rows = {state: await _in_state(records, ScheduledPublication, state) for state in _LIVE}
-    for row in rows[PieceState.APPROVED]:
+    waiting = rows(Piece, PieceState.WAITING)
+    waiting_ids = {piece.id for piece in waiting}
+    for session in rows(Session, SessionStatus.RUNNING, SessionStatus.WAITING):
+        idle = session.status is SessionStatus.WAITING and session.id not in cancelled
+        if not in_hand(session) and not (idle and waiting_ids.intersection(session_piece_ids(session))):
+            tasks.append(advance_session_task(brand, session.id, runtime.clock))
+    moving = [piece for piece in rows(Piece, *sorted(UNSETTLED)) if not in_hand(piece)]
+    asked = [piece for piece in waiting if not in_hand(piece)]
+    called_off = {piece.id for piece in asked if piece.id in cancelled or piece.session_id in cancelled}
+    decided = await _decided(records, [piece for piece in asked if piece.id not in called_off])
+    for piece in (*moving, *(piece for piece in asked if piece.id in called_off or piece.id in decided)):
+        tasks.append(advance_piece_task(brand, piece.id, runtime.clock))
+    stopped = {row.name for row in flags if row.value == "on"}
+    for row in rows(ScheduledPublication, PieceState.APPROVED):
         dead = DEAD_LETTER["publish"] in row.result_data
-        if row.sealed_hash and not dead and not await paused(records, row.platform):
+        if row.sealed_hash and not dead and not stopped & {PAUSE, f"{PAUSE}:{row.platform}"}:
             tasks.append(publish_task(row))
-    for row in (*rows[PieceState.PUBLISHING], *rows[PieceState.UNKNOWN]):
+    for row in rows(ScheduledPublication, PieceState.PUBLISHING, PieceState.UNKNOWN):
         if DEAD_LETTER["reconcile_publication"] not in row.result_data:
-            tasks.append(reconcile_task(row, run_at=clock.now()))
-    for row in await _disagreeing(records, [row for found in rows.values() for row in found]):
-        tasks.append(advance_piece_task(brand, row.content_id, clock))
+            tasks.append(reconcile_task(row, run_at=now))
+    known = {piece.id: piece.state for piece in (*waiting, *rows(Piece, *UNSETTLED))}
+    for row in await _disagreeing(records, rows(ScheduledPublication, *_SCHEDULED), known):
+        tasks.append(advance_piece_task(brand, row.content_id, runtime.clock))
     return tasks
+
+
+async def _decided(records: Records, pieces: list[Piece]) -> set[str]:
+    """The ids of the pieces on whose present bytes somebody has decided."""
+    keys = {f"{piece.id}|{piece.content_hash}": piece.id for piece in pieces}
+    try:
+        return {keys[key] for key in await records.find_many_once("decision", list(keys), Review)}
+    except Damaged as error:
+        log.error("row.damaged", table=Review.table, error=str(error))
+    decided = set()
+    for piece in pieces:  # one that cannot be read must not hide the others: the piece's own look will say so
+        try:
+            if await find_decision(records, piece) is not None:
+                decided.add(piece.id)
+        except Damaged:
+            decided.add(piece.id)
+    return decided
 
 
 async def _in_state(records: Records, row_type: type[R], state: str) -> list[R]:
     """The rows in that state that can be read."""
-    column = "status" if row_type is Session else "state"
+    column = _column(row_type)
     equals: dict[str, Any] = {column: state}
     try:
         return await records.find_by(row_type, **equals)
@@ -103,6 +166,10 @@ async def _in_state(records: Records, row_type: type[R], state: str) -> list[R]:
         log.error("row.damaged", table=row_type.table, error=str(error))
     found = [await _readable(records, row_type, key) for key in await _keys(records, row_type)]
     return [row for row in found if row is not None and getattr(row, column) == state]
+
+
+def _column(row_type: type[Row]) -> str:
+    return "state" if "state" in row_type.model_fields else "status"
 
 
 async def _keys(records: Records, row_type: type[R]) -> list[dict[str, str]]:
@@ -126,41 +193,79 @@ async def _readable(records: Records, row_type: type[R], key: dict[str, str]) ->
         return None
 
 
-async def _disagreeing(records: Records, rows: list[ScheduledPublication]) -> list[ScheduledPublication]:
-    """Schedule rows that a death left behind their piece: the piece's row is written first."""
-    behind = []
-    for start in range(0, len(rows), 100):
-        some = rows[start : start + 100]
-        try:
-            pieces = await records.find_many(Piece, [{"id": row.content_id} for row in some])
-        except Damaged:
-            found = [await _readable(records, Piece, {"id": row.content_id}) for row in some]
-            pieces = [piece for piece in found if piece is not None]
-        states = {piece.id: piece.state for piece in pieces}
-        behind += [row for row in some if states.get(row.content_id, row.state) is not row.state]
-    return behind
-
-
-async def _someone_waits(records: Records, session: Session) -> bool:
-    found = [await _readable(records, Piece, {"id": id}) for id in session_piece_ids(session)]
-    return any(row is not None and row.state is PieceState.WAITING for row in found)
+async def _disagreeing(
+    records: Records, rows: list[ScheduledPublication], known: dict[str, PieceState]
+) -> list[ScheduledPublication]:
+    """Schedule rows that a death left behind their piece: the piece's row is written first. `known` pieces are not read again."""
+    states = dict(known)
+    unread = [{"id": row.content_id} for row in rows if row.content_id not in known]
+    try:
+        states |= {piece.id: piece.state for piece in await records.find_many(Piece, unread)}
+    except Damaged:
+        found = [await _readable(records, Piece, key) for key in unread]
+        states |= {piece.id: piece.state for piece in found if piece is not None}
+    return [row for row in rows if states.get(row.content_id, row.state) is not row.state]
 
 
 async def reconcile(runtime: Runtime) -> int:
-    """Enqueue what is missing for every brand; how many tasks were derived. Enqueueing what is there changes nothing.
+    """A whole round: enqueue what is missing for every brand; how many tasks were derived. Raises as `reconcile_turn`."""
+    await runtime.cache.for_brand(UPKEEP_BRAND).delete(_CURSOR)
+    turn = await reconcile_turn(runtime)
+    derived = turn.derived
+    while not turn.ended:
+        turn = await reconcile_turn(runtime)
+        derived += turn.derived
+    return derived
 
-    Raises Unavailable and DiskFull only; a brand whose rows cannot be read is logged, and the next one follows.
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn of a round did."""
+
+    derived: int
+    """Tasks that the rows call for; those that were queued already changed nothing."""
+    brands: int
+    ended: bool
+    """Whether the round has reached the last brand; else another turn goes on behind the last one of this."""
+
+
+async def reconcile_turn(runtime: Runtime, *, within: timedelta | None = None) -> Turn:
+    """Enqueue what is missing for the brands of the round that have not had their turn, for about `within` (by default the time
+    between two rounds, a quarter of a task's timeout at most); at least for some of them.
+
+    Where a round stands is kept in the cache, so that it goes on wherever the next turn runs; a cache that has forgotten starts
+    over, which costs time and nothing else. Raises Unavailable and DiskFull only; a brand whose rows cannot be read is logged,
+    and the next one follows.
     """
-    total = 0
-    for brand in await list_brands(runtime):
-        try:
-            tasks = await derive_tasks(runtime, runtime.records.for_brand(brand.name))
-        except (Damaged, UsageError, Conflict) as error:
-            log.error("brand.not_reconciled", brand=brand.name, error=str(error))
-            continue
-        for start in range(0, len(tasks), 100):
-            total += await _enqueue(runtime, tasks[start : start + 100])
-    return total
+    settings, clock = runtime.settings, runtime.clock
+    limit = within if within is not None else min(settings.reconcile_every, settings.task_timeout / 4)
+    until = clock.boottime() + limit.total_seconds()
+    cache = runtime.cache.for_brand(UPKEEP_BRAND)
+    last = await cache.get(_CURSOR) or ""
+    live = await live_brands(runtime)
+    names = [name for name in sorted(live) if name > last]
+    derived = done = 0
+    for start in range(0, len(names), _SOME):
+        some = names[start : start + _SOME]
+        derived += sum(
+            await together(some, lambda name: _one_brand(runtime, name, live[name]), at_once=_BRANDS_AT_ONCE)
+        )
+        done += len(some)
+        if done < len(names) and clock.boottime() >= until:
+            await cache.put(_CURSOR, some[-1], ttl=_CURSOR_KEPT)
+            return Turn(derived, done, ended=False)
+    if last:
+        await cache.delete(_CURSOR)
+    return Turn(derived, done, ended=True)
+
+
+async def _one_brand(runtime: Runtime, name: str, live: Live) -> int:
+    try:
+        tasks = await derive_tasks(runtime, runtime.records.for_brand(name), live)
+    except (Damaged, UsageError, Conflict) as error:
+        log.error("brand.not_reconciled", brand=name, error=str(error))
+        return 0
+    return sum([await _enqueue(runtime, tasks[start : start + 100]) for start in range(0, len(tasks), 100)])
 
 
 async def _enqueue(runtime: Runtime, tasks: list[Task]) -> int:
@@ -198,6 +303,9 @@ async def sweep(runtime: Runtime) -> int:
     from agents.spending import settle_stale
 
     gone = await runtime.records.sweep() + await runtime.cache.sweep() + await runtime.user_sessions.sweep()
-    for brand in await list_brands(runtime):
-        await settle_stale(runtime.records.for_brand(brand.name), runtime.cache.for_brand(brand.name), runtime.clock)
+    await together(
+        [brand.name for brand in await list_brands(runtime)],
+        lambda name: settle_stale(runtime.records.for_brand(name), runtime.cache.for_brand(name), runtime.clock),
+        at_once=_BRANDS_AT_ONCE,
+    )
     return gone

@@ -25,7 +25,7 @@ from runtime.guard import Heartbeat, TaskGuard
 from runtime.hold import hold_piece
 from runtime.metrics import rss_bytes
 from runtime.publish_due import publish_piece, reconcile_publication
-from runtime.reconcile import reconcile, sweep, upkeep_task
+from runtime.reconcile import reconcile_turn, sweep, upkeep_task
 
 log = structlog.get_logger(__name__)
 QUEUES = (PUBLICATION_QUEUE, GENERATION_QUEUE, UPKEEP_QUEUE)
@@ -331,10 +331,10 @@ class Worker:
                 again = await act(runtime, task.brand, piece_id, held)
             return Done() if again is None else Later(max(_AT_LEAST, again - runtime.clock.now()), "not yet")
         if task.kind == "reconcile":
-            found = await reconcile(runtime)
-            log.info("queues.reconciled", derived=found)
+            turn = await reconcile_turn(runtime)
+            log.info("queues.reconciled", derived=turn.derived, brands=turn.brands, ended=turn.ended)
             await runtime.queue.reclaim_dead()
-            return Later(runtime.settings.reconcile_every, "again and again")
+            return Later(runtime.settings.reconcile_every if turn.ended else _AT_LEAST, "again and again")
         gone = await sweep(runtime)
         log.info("stores.swept", rows=gone)
         return Later(timedelta(hours=1), "again and again")

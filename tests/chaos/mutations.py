@@ -97,11 +97,12 @@ def leases_do_not_bind() -> None:
 def nothing_is_reconciled() -> None:
     """Tasks that were never enqueued stay that way."""
     from runtime import worker
+    from runtime.reconcile import Turn
 
-    async def idle(runtime: Any) -> int:
-        return 0
+    async def idle(runtime: Any) -> Turn:
+        return Turn(derived=0, brands=0, ended=True)
 
-    worker.reconcile = idle  # type: ignore[assignment]
+    worker.reconcile_turn = idle  # type: ignore[assignment]
 
 
 @mutation("tests/test_piece_crashes.py")
