@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ def utc_of(day: date, hour: int) -> str:
 
 
 WEEK = week_of(MONDAY)
+RUN = ("cycle", "run", "--theme", "water-and-pause", "--week", WEEK)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,12 @@ class Cli:
 def small_brand(cli: Cli, name: str = "acme") -> None:
     """A brand of the operator's own with three slots a week."""
     assert cli("brand", "new", name).code == 0
-    file = cli.data_dir / "brands" / name / "brand.toml"
+    shorten_week(cli.data_dir, name)
+
+
+def shorten_week(data_dir: Path, name: str) -> None:
+    """Give the new brand a week of three slots."""
+    file = data_dir / "brands" / name / "brand.toml"
     head, _, rest = file.read_text().partition("[[grid]]")
     accounts = rest[rest.index("[accounts]") :] if "[accounts]" in rest else ""
     file.write_text(head + accounts + GRID)
@@ -140,3 +147,22 @@ def quiet_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     """An empty data directory that does not exist yet."""
     return Cli(tmp_path / "data", capsys)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with one week of the small brand, its three pieces waiting for their human; copied, never used."""
+    folder = tmp_path_factory.mktemp("planned") / "data"
+    for argv in (("brand", "new", "acme"), RUN):
+        done = run("--data-dir", str(folder), *argv)
+        assert done.returncode in (0, 3), done.stderr
+        if argv is not RUN:
+            shorten_week(folder, "acme")
+    return folder
+
+
+@pytest.fixture
+def week(planned: Path, cli: Cli) -> Cli:
+    """A copy of the planned week."""
+    shutil.copytree(planned, cli.data_dir)
+    return cli

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -17,37 +16,25 @@ import pytest
 from config.errors import CopydeskError
 from runtime.commands import VERBS
 from runtime.commands.common import build_parser
-from tests.cli_support import MONDAY, ROOT, WEEK, Cli, cli, environment, quiet_process, small_brand, utc_of, week_of
+from tests.cli_support import (
+    MONDAY,
+    ROOT,
+    RUN,
+    WEEK,
+    Cli,
+    cli,
+    environment,
+    planned,
+    quiet_process,
+    small_brand,
+    utc_of,
+    week,
+    week_of,
+)
 
-__all__ = ["cli", "quiet_process"]  # fixtures
+__all__ = ["cli", "planned", "quiet_process", "week"]  # fixtures
 
-RUN = ("cycle", "run", "--theme", "water-and-pause", "--week", WEEK)
 HEAVY = ("pydantic", "langgraph", "langchain_core", "structlog", "rich", "openai", "numpy", "redis", "astrapy")
-
-
-@pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with one week of the small brand, its three pieces waiting for their human; copied, never used."""
-    folder = tmp_path_factory.mktemp("planned") / "data"
-    for argv in (["brand", "new", "acme"], None, list(RUN)):
-        if argv is None:
-            file = folder / "brands" / "acme" / "brand.toml"
-            from tests.cli_support import GRID
-
-            head, _, rest = file.read_text().partition("[[grid]]")
-            file.write_text(head + (rest[rest.index("[accounts]") :] if "[accounts]" in rest else "") + GRID)
-            continue
-        command = [sys.executable, str(ROOT / "run_agents.py"), "--data-dir", str(folder), *argv]
-        done = subprocess.run(command, capture_output=True, timeout=60, env=environment(), check=False)
-        assert done.returncode in (0, 3), done.stderr
-    return folder
-
-
-@pytest.fixture
-def week(planned: Path, cli: Cli) -> Cli:
-    """A copy of the planned week."""
-    shutil.copytree(planned, cli.data_dir)
-    return cli
 
 
 def loaded_by(code: str) -> set[str]:

@@ -112,9 +112,9 @@ def add_verb(verbs: Any, name: str, help: str, **kwargs: Any) -> Parser:
     return parser
 
 
-def add_parts(verb: Parser) -> Any:
-    """The parts of a verb such as `queue list`; one of them is required."""
-    return verb.add_subparsers(dest="part", metavar="PART", parser_class=Parser, required=True)
+def add_parts(verb: Parser, *, required: bool = True) -> Any:
+    """The parts of a verb such as `queue list`; one of them is required unless the verb means something alone."""
+    return verb.add_subparsers(dest="part", metavar="PART", parser_class=Parser, required=required)
 
 
 def dispatch(argv: list[str]) -> int:

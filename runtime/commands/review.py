@@ -16,7 +16,6 @@ from runtime.commands.common import (
     emit,
     fail,
     live_tasks,
-    next_command,
     opened,
     printable,
     run_async,
@@ -25,18 +24,22 @@ from runtime.commands.common import (
 
 if TYPE_CHECKING:
     from memory.records.protocol import Records
-    from memory.rows.checks import ComplianceCheck
-    from memory.rows.content import Piece, Revision
 
 
 def register(verbs: Any) -> None:
-    parts = add_parts(add_verb(verbs, "review", "see and decide what waits for a human"))
+    verb = add_verb(
+        verbs, "review", "see and decide what waits for a human; alone: one piece after another, critical first"
+    )
+    verb.add_argument("--session", metavar="S", help="only of this session")
+    verb.add_argument("--by", metavar="NAME", help="who decides (default: COPYDESK_REVIEWER, else the login name)")
+    verb.set_defaults(run=lambda args: run_async(lambda: _pass(args)))
+    parts = add_parts(verb, required=False)
     listing = add_verb(parts, "list", "what waits for a decision, critical first")
     listing.add_argument("--session", metavar="S", help="only of this session")
     listing.set_defaults(run=lambda args: run_async(lambda: review_list(args)))
     show = add_verb(parts, "show", "the exact bytes that would go out, with what the rules found in them")
     show.add_argument("id", metavar="ID", help="piece id")
-    show.set_defaults(run=lambda args: run_async(lambda: review_show(args)))
+    show.set_defaults(run=lambda args: run_async(lambda: _show(args)))
     for name, help in (("approve", "approve exactly the bytes that are pending"), ("reject", "refuse them")):
         verb = add_verb(parts, name, help)
         verb.add_argument(
@@ -73,6 +76,18 @@ async def _edit(args: argparse.Namespace) -> int:
     from runtime.commands.review_edit import review_edit
 
     return await review_edit(args)
+
+
+async def _show(args: argparse.Namespace) -> int:
+    from runtime.commands.review_view import review_show
+
+    return await review_show(args)
+
+
+async def _pass(args: argparse.Namespace) -> int:
+    from runtime.commands.review_pass import review_pass
+
+    return await review_pass(args)
 
 
 async def review_list(args: argparse.Namespace) -> int:
@@ -118,114 +133,6 @@ async def review_list(args: argparse.Namespace) -> int:
 
         emit(args, shape, draw)
     return OK
-
-
-async def load_piece(records: Records, ref: str) -> tuple[Piece, Revision, list[ComplianceCheck]]:
-    """The piece that `ref` names, its present revision and the checks of exactly these bytes. Raises Conflict before a draft."""
-    from graphs.pieces import get_revision
-    from memory.rows.checks import ComplianceCheck
-    from runtime.commands.lookup import find_piece
-
-    piece = await find_piece(records, ref)
-    if not piece.content_hash:
-        raise Conflict(f"piece {piece.id} is {piece.state}: nothing is written yet")
-    revision = await get_revision(records, piece)
-    checks = [
-        row
-        for row in await records.list_rows(ComplianceCheck, content_id=piece.id)
-        if row.content_hash == piece.content_hash
-    ]
-    return piece, revision, checks
-
-
-async def review_show(args: argparse.Namespace) -> int:
-    """Print the post as it would go out, field by field, and every finding with its place."""
-    from runtime.commands.lookup import parse_ref
-
-    ref = parse_ref(args.id, what="piece")
-    async with opened(args) as (runtime, brand):
-        piece, revision, checks = await load_piece(runtime.records.for_brand(brand), ref)
-        findings = [finding for row in checks for finding in row.findings]
-        shape = {
-            "piece_id": piece.id,
-            "state": str(piece.state),
-            "reason": piece.reason,
-            "content_hash": piece.content_hash,
-            "post": revision.post.model_dump(mode="json"),
-            "checks": [
-                {
-                    "check_type": row.check_type,
-                    "result": str(row.check_result),
-                    "by": row.checked_by,
-                    "notes": row.recommendations,
-                }
-                for row in checks
-            ],
-            "findings": [finding.model_dump(mode="json") for finding in findings],
-            "sources": list(revision.sources),
-            "citations": revision.citations,
-            "gaps": list(revision.gaps),
-            "mode": revision.mode,
-            "author": revision.author,
-        }
-
-        def draw() -> None:
-            from rich.console import Console
-            from rich.text import Text
-
-            console = Console(highlight=False)
-            console.print(
-                f"{piece.platform} {piece.content_type}, day {piece.cycle_day} of {piece.cycle_key}: {piece.state}",
-                style="bold",
-                markup=False,
-            )
-            console.print(
-                f"{piece.reason}\nhash {piece.content_hash}  written by {revision.author} ({revision.mode})\n",
-                markup=False,
-            )
-            for name, text in revision.post.fields():
-                shown = Text(text)  # marked first, made printable after: the offsets count the original characters
-                for finding in findings:
-                    if finding.field == name and finding.end > finding.start:
-                        shown.stylize(
-                            "reverse red" if finding.severity == "critical" else "reverse yellow",
-                            finding.start,
-                            finding.end,
-                        )
-                shown.plain = printable(shown.plain) if len(printable(shown.plain)) == len(shown.plain) else shown.plain
-                console.print(
-                    Text(f"{name}: ", style="dim") + (shown if printable(text) == text else Text(printable(text)))
-                )
-            for finding in findings:
-                console.print(
-                    f"\n{finding.severity} {finding.rule} in {finding.field}[{finding.start}:{finding.end}] {finding.quote!r}\n"
-                    f"  {finding.suggestion}\n  {finding.source}",
-                    markup=False,
-                )
-            for row in checks:
-                console.print(
-                    f"{row.check_type}: {row.check_result}{'' if row.findings else ' (no rule fired)'}", markup=False
-                )
-            if revision.gaps:
-                console.print("gaps: " + "; ".join(revision.gaps), markup=False)
-            if revision.sources:
-                console.print("sources: " + ", ".join(revision.sources), markup=False)
-            if piece.state == "waiting" and not any(row.check_result == "failed" for row in checks):
-                step = f"review approve {piece.id}@{piece.content_hash[:12]}"
-            elif piece.state in ("waiting", "rejected", "failed", "missed", "approved"):
-                step = f"review edit {piece.id} --set caption=TEXT"
-            else:
-                step = f"why {piece.id}"
-            print(f"\nNext: {next_command(args, step)}")
-
-        emit(args, shape, draw)
-    return OK
-
-
-def _said(row: ComplianceCheck) -> str:
-    if row.findings:
-        return ""
-    return " (no rule fired)" if row.check_result == "passed" else f" ({row.recommendations or 'it did not finish'})"
 
 
 def _parse_targets(args: argparse.Namespace) -> list[tuple[str, str]]:

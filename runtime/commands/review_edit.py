@@ -11,7 +11,7 @@ from typing import Any
 
 from config.errors import BadInput
 from runtime.commands.common import INTERRUPTED, OK, actor, emit, opened, run_threads
-from runtime.commands.review import load_piece
+from runtime.commands.review_view import load_view
 
 
 async def review_edit(args: argparse.Namespace) -> int:
@@ -29,7 +29,8 @@ async def review_edit(args: argparse.Namespace) -> int:
     given = _read_post(args.file) if args.file else None
     async with opened(args) as (runtime, brand):
         records = runtime.records.for_brand(brand)
-        piece, revision, _ = await load_piece(records, ref)
+        view = await load_view(records, ref)
+        piece, revision = view.piece, view.revision
         values = given if given is not None else revision.post.model_dump(mode="json")
         for change in args.set:
             place, equals, text = change.partition("=")

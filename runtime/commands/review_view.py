@@ -1,0 +1,279 @@
+"""What a human decides about, on one page: the post as it is seen, its exact bytes with the findings marked, its sources, its changes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from config.errors import Conflict
+from runtime.commands.common import OK, emit, next_command, opened, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from memory.records.protocol import Records
+    from memory.rows.brand import BrandKnowledge
+    from memory.rows.checks import ComplianceCheck, Finding
+    from memory.rows.content import Piece, Post, Revision
+
+_CARD = 34
+"""Columns of one card of the preview."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One piece as it stands: its present revision, what was found in exactly these bytes, what it rests on, what came before."""
+
+    piece: Piece
+    revision: Revision
+    checks: list[ComplianceCheck]
+    sources: dict[str, BrandKnowledge]
+    before: Revision | None
+    """The revision before this one; None for the first."""
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Every finding, in the order of the checks."""
+        return [finding for check in self.checks for finding in check.findings]
+
+    @property
+    def can_pass(self) -> bool:
+        """Whether a human may approve these bytes: nothing critical was found in them."""
+        return bool(self.checks) and not any(check.check_result == "failed" for check in self.checks)
+
+    def changes(self) -> list[str]:
+        """The lines that left (-) and came (+) since the revision before, by field; empty for the first."""
+        if self.before is None:
+            return []
+        diff = difflib.unified_diff(_lines(self.before.post), _lines(self.revision.post), lineterm="", n=0)
+        return [line for line in diff if not line.startswith(("---", "+++", "@@"))]
+
+
+def _lines(post: Post) -> list[str]:
+    return [f"{name}: {line}" for name, text in post.fields() for line in text.split("\n")]
+
+
+async def load_view(records: Records, ref: str) -> View:
+    """The piece that `ref` names. Raises NotFound, and Conflict before anything is written."""
+    from graphs.pieces import get_revision
+    from memory.rows.brand import BrandKnowledge
+    from memory.rows.checks import ComplianceCheck
+    from memory.rows.content import Revision
+    from runtime.commands.lookup import find_piece
+
+    piece = await find_piece(records, ref)
+    if not piece.content_hash:
+        raise Conflict(f"piece {piece.id} is {piece.state}: nothing is written yet")
+    revision = await get_revision(records, piece)
+    rows = await records.list_rows(ComplianceCheck, content_id=piece.id)
+    older = [
+        row
+        for row in await records.list_rows(Revision, content_id=piece.id)
+        if (row.created_at, row.run, row.revision) < (revision.created_at, revision.run, revision.revision)
+    ]
+    known = await records.find_many(BrandKnowledge, [{"id": id} for id in revision.sources])
+    return View(
+        piece,
+        revision,
+        sorted((row for row in rows if row.content_hash == piece.content_hash), key=lambda row: row.check_type),
+        {row.id: row for row in known},
+        max(older, key=lambda row: (row.created_at, row.run, row.revision), default=None),
+    )
+
+
+async def review_show(args: argparse.Namespace) -> int:
+    """Print the post as it would go out, field by field, and every finding with its place."""
+    from runtime.commands.lookup import parse_ref
+
+    ref = parse_ref(args.id, what="piece")
+    async with opened(args) as (runtime, brand):
+        view = await load_view(runtime.records.for_brand(brand), ref)
+
+    def draw() -> None:
+        from rich.console import Console
+
+        draw_view(Console(highlight=False), view)
+        print(f"\nNext: {next_command(args, _next_step(view))}")
+
+    emit(args, as_json(view), draw)
+    return OK
+
+
+def _next_step(view: View) -> str:
+    piece = view.piece
+    if piece.state == "waiting" and view.can_pass:
+        return f"review approve {piece.id}@{piece.content_hash[:12]}"
+    if piece.state in ("waiting", "rejected", "failed", "missed", "approved"):
+        return f"review edit {piece.id} --set caption=TEXT"
+    return f"why {piece.id}"
+
+
+def as_json(view: View) -> dict[str, Any]:
+    """The shape of `review show --json`."""
+    piece, revision = view.piece, view.revision
+    return {
+        "piece_id": piece.id,
+        "state": str(piece.state),
+        "reason": piece.reason,
+        "content_hash": piece.content_hash,
+        "post": revision.post.model_dump(mode="json"),
+        "counts": counts(revision.post),
+        "checks": [
+            {
+                "check_type": row.check_type,
+                "result": str(row.check_result),
+                "by": row.checked_by,
+                "notes": row.recommendations,
+            }
+            for row in view.checks
+        ],
+        "findings": [finding.model_dump(mode="json") for finding in view.findings],
+        "sources": list(revision.sources),
+        "source_titles": {id: row.title for id, row in view.sources.items()},
+        "revoked_sources": [id for id in revision.sources if not _active(view, id)],
+        "citations": revision.citations,
+        "changed": view.changes(),
+        "gaps": list(revision.gaps),
+        "mode": revision.mode,
+        "author": revision.author,
+    }
+
+
+def _active(view: View, source_id: str) -> bool:
+    row = view.sources.get(source_id)
+    return row is not None and row.status == "active"
+
+
+def counts(post: Post) -> list[str]:
+    """What the platform counts, beside what it takes: 'caption with hashtags 231 of 280 weighted characters'."""
+    from config.errors import BadInput
+    from config.platforms import UNIT_WORDS, length, limits, outgoing_caption
+
+    try:
+        cell = limits(post.platform, post.content_type)
+    except BadInput as error:
+        return [str(error)]
+    words = UNIT_WORDS[cell.unit]
+    said = []
+    if post.parts:
+        sizes = [length(part, cell.unit) for part in post.parts]
+        said.append(f"{len(sizes)} parts, the longest {max(sizes)} of {cell.caption} {words}")
+    else:
+        size = length(outgoing_caption(post.caption, post.hashtags), cell.unit)
+        said.append(f"caption with hashtags {size} of {cell.caption} {words}")
+    if cell.title and post.title:
+        said.append(f"title {length(post.title, cell.title_unit)} of {cell.title} {UNIT_WORDS[cell.title_unit]}")
+    if post.slides and cell.slides:
+        said.append(f"{len(post.slides)} of {cell.slides[1]} slides")
+    if post.hashtags:
+        said.append(f"{len(post.hashtags)} of {cell.hashtags} hashtags")
+    return said
+
+
+def draw_view(console: Console, view: View) -> None:
+    """Draw everything that a decision needs, on `console`."""
+    piece, revision = view.piece, view.revision
+    plain: dict[str, Any] = {"markup": False, "highlight": False}
+    console.print(
+        f"{piece.platform} {piece.content_type}, day {piece.cycle_day} of {piece.cycle_key}: {piece.state}",
+        style="bold",
+        **plain,
+    )
+    console.print(
+        f"{piece.reason}\nhash {piece.content_hash}  written by {revision.author} ({revision.mode})\n", **plain
+    )
+    _draw_preview(console, view)
+    console.print("The exact bytes:", style="bold")
+    from rich.text import Text
+
+    for name, _ in revision.post.fields():
+        console.print(Text(f"{name}: ", style="dim") + marked(view, name))
+    for finding in view.findings:
+        console.print(
+            f"\n{finding.severity} {finding.rule} in {finding.field}[{finding.start}:{finding.end}] {finding.quote!r}\n"
+            f"  {finding.suggestion}\n  {finding.source}",
+            **plain,
+        )
+    console.print("\nChecks:", style="bold")
+    for row in view.checks:
+        console.print(f"  {row.check_type}: {row.check_result}{_said(row)}", **plain)
+    _draw_sources(console, view)
+    if revision.gaps:
+        console.print("Gaps:", style="bold")
+        for gap in revision.gaps:
+            console.print(f"  {printable(gap)}", **plain)
+    if changes := view.changes():
+        console.print("Changed since the revision before:", style="bold")
+        for line in changes:
+            console.print(f"  {printable(line)}", style="red" if line.startswith("-") else "green", **plain)
+
+
+def _said(row: ComplianceCheck) -> str:
+    if row.findings:
+        return f" ({len(row.findings)} found)"
+    return " (no rule fired)" if row.check_result == "passed" else f" ({row.recommendations or 'it did not finish'})"
+
+
+def marked(view: View, field: str) -> Text:
+    """The text of `field` with its findings marked; characters that would steer a terminal are shown as escapes."""
+    from rich.text import Text
+
+    text = dict(view.revision.post.fields()).get(field, "")
+    worst = {
+        at: finding.severity
+        for severity in ("preferred", "important", "critical")  # the worst last, so that it stays
+        for finding in view.findings
+        if finding.field == field and finding.severity == severity
+        for at in range(finding.start, min(finding.end, len(text)))
+    }
+    shown = Text()
+    for at, char in enumerate(text):
+        severity = worst.get(at)
+        style = "" if severity is None else "reverse red" if severity == "critical" else "reverse yellow"
+        shown.append(printable(char), style)
+    return shown
+
+
+def _draw_preview(console: Console, view: View) -> None:
+    from rich.columns import Columns
+    from rich.panel import Panel
+    from rich.text import Text
+
+    from config.platforms import outgoing_caption
+
+    post = view.revision.post
+    console.print(f"As {post.platform} shows it ({'; '.join(counts(post))}):", style="bold", markup=False)
+    cards = [(f"{n + 1}/{len(post.slides)}", marked(view, f"slides[{n}]")) for n in range(len(post.slides))]
+    cards += [(f"screen {n + 1}", marked(view, f"on_screen_text[{n}]")) for n in range(len(post.on_screen_text))]
+    if cards:
+        console.print(Columns([Panel(text, title=name, width=_CARD) for name, text in cards]))
+    body = Text()
+    if post.title:
+        body.append_text(marked(view, "title")).append("\n\n")
+    for n in range(len(post.parts)):
+        body.append(f"{n + 1}/{len(post.parts)} ", "dim").append_text(marked(view, f"parts[{n}]")).append("\n\n")
+    body.append_text(marked(view, "caption"))
+    tags = outgoing_caption(post.caption, post.hashtags)[len(post.caption) :]
+    body.append(printable(tags), "blue")
+    body.rstrip()
+    if body.plain:
+        console.print(Panel(body, title=f"{view.piece.platform} {view.piece.content_type}", title_align="left"))
+    if post.first_comment:
+        console.print(Panel(marked(view, "first_comment"), title="first comment", title_align="left"))
+
+
+def _draw_sources(console: Console, view: View) -> None:
+    if not view.revision.sources:
+        return
+    console.print("Sources:", style="bold")
+    for id in view.revision.sources:
+        row = view.sources.get(id)
+        title = printable(row.title) if row else "no longer there"
+        away = "" if _active(view, id) else "  REVOKED since this was written: read the sentences below again"
+        console.print(f"  {title} ({id[:8]}){away}", style="" if not away else "red", markup=False)
+        for sentence, source in view.revision.citations.items():
+            if source == id:
+                console.print(f'    "{printable(sentence)}"', style="dim", markup=False)

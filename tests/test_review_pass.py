@@ -1,0 +1,241 @@
+"""`review` alone, and the page that a human decides on."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.errors import BadInput
+from memory.rows.content import Post
+from runtime.commands.post_text import from_text, to_text
+from tests.cli_support import ROOT, Cli, Result, cli, environment, planned, quiet_process, week
+
+__all__ = ["cli", "planned", "quiet_process", "week"]  # fixtures
+
+
+class Human:
+    """Types keys at `review`, with an editor that runs a given command."""
+
+    def __init__(self, week: Cli, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.week, self._monkeypatch, self._folder = week, monkeypatch, folder
+
+    def types(self, *lines: str, editor: str = "false") -> Result:
+        script = self._folder / "editor"
+        script.write_text(f"#!/bin/sh\n{editor}\n")
+        script.chmod(0o755)
+        self._monkeypatch.setenv("VISUAL", str(script))
+        self._monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+        return self.week("review", "--by", "ana")
+
+    def states(self) -> list[str]:
+        return [piece["state"] for piece in self.week.ok("piece", "list")]
+
+
+@pytest.fixture
+def human(week: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Human:
+    return Human(week, monkeypatch, tmp_path)
+
+
+def typed(week: Cli) -> list[str]:
+    return [sys.executable, "-u", str(ROOT / "run_agents.py"), "--data-dir", str(week.data_dir)]
+
+
+def flag(week: Cli, piece: dict[str, Any], caption: str) -> None:
+    week("review", "edit", piece["piece_id"], "--set", f"caption={caption}")
+
+
+def test_each_piece_is_asked_about_and_every_answer_is_kept(human: Human) -> None:
+    result = human.types("a", "r", "not our tone", "s")
+    assert result.code == 3, "one still waits"
+    assert "1 approved, 1 rejected, 1 skipped; 1 still wait." in result.out
+    assert sorted(human.states()) == ["approved", "rejected", "waiting"]
+    [rejected] = human.week.ok("piece", "list", "--state", "rejected")
+    [entry] = human.week.ok("piece", "history", rejected["piece_id"])["revisions"]
+    assert (entry["reviewer"], entry["decision_reason"]) == ("ana", "not our tone")
+
+
+def test_the_end_of_input_ends_the_pass_and_keeps_what_was_decided(human: Human) -> None:
+    result = human.types("a")
+    assert (result.code, sorted(human.states())) == (3, ["approved", "waiting", "waiting"])
+    assert human.types("a", "a").code == 0
+    assert human.types().out == "Nothing waits for you.\n"
+
+
+def test_what_the_rules_found_most_in_is_asked_first(human: Human) -> None:
+    last = human.week.ok("piece", "list")[-1]
+    flag(human.week, last, "Guaranteed results.")
+    result = human.types("s", "s", "q")
+    shown = [line for line in result.out.splitlines() if line.startswith("hash ")]
+    [found] = [row for row in human.week.ok("review", "list") if row["result"] == "manual_review"]
+    assert found["piece_id"] == last["piece_id"]
+    assert shown[0].split()[1] == found["content_hash"]
+    assert len(shown) == 3
+
+
+def test_an_edit_that_fails_the_checks_is_shown_with_what_was_found_and_cannot_pass(human: Human) -> None:
+    result = human.types("e", "a", "s", "q", editor="sed -i 's/^=== caption ===$/&\\nThis room cures cancer./' \"$1\"")
+    assert result.out.count("1 of 3") == 2
+    assert "critical" in result.out
+    assert "no human is asked" in result.err
+    assert sorted(human.states()) == ["rejected", "waiting", "waiting"]
+
+
+def test_an_edit_is_checked_and_the_new_bytes_are_asked_about(human: Human) -> None:
+    result = human.types("e", "a", "q", editor="sed -i 's/^=== caption ===$/&\\nA calm line of ours./' \"$1\"")
+    assert result.out.count("1 of 3") == 2, "shown, edited, shown again"
+    assert "+caption: A calm line of ours." in result.out
+    assert "1 approved, 1 edited" in result.out
+    [approved] = human.week.ok("piece", "list", "--state", "approved")
+    assert human.week.ok("review", "show", approved["piece_id"])["post"]["caption"].startswith("A calm line of ours.")
+
+
+@pytest.mark.parametrize(
+    ("editor", "said"),
+    [
+        ("false", "ended with 1: nothing was changed"),
+        (': > "$1"', "no === line is left"),
+        ("sed -i 's/=== caption ===/=== captoin ===/' \"$1\"", "a post has no such field"),
+        ("printf '\\377\\376' > \"$1\"", "save it as UTF-8"),
+        ("true", "nothing was changed"),
+    ],
+)
+def test_an_editor_that_leaves_nothing_usable_changes_nothing(human: Human, editor: str, said: str) -> None:
+    before = human.week.ok("review", "list")
+    result = human.types("e", "x", "q", editor=editor)
+    assert said in result.err + result.out
+    assert "Traceback" not in result.err
+    assert human.week.ok("review", "list") == before
+
+
+def test_an_editor_that_is_not_there_is_named(human: Human, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("e\nq\n"))
+    monkeypatch.setenv("VISUAL", "/no/such/editor")
+    assert "/no/such/editor' cannot run" in human.week("review").complaint
+
+
+def test_what_somebody_else_decided_meanwhile_is_told_and_the_pass_goes_on(
+    human: Human, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = human.week.ok("review", "list")[0]["piece_id"]
+
+    class Slow(io.StringIO):
+        asked = False
+
+        def readline(self, *_: Any) -> str:  # type: ignore[override]
+            if not self.asked:
+                self.asked = True
+                done = subprocess.run(
+                    [*typed(human.week), "review", "reject", first, "--by", "ben"],
+                    env=environment(),
+                    capture_output=True,
+                )
+                assert done.returncode in (0, 3), done.stderr
+            return super().readline()
+
+    monkeypatch.setattr("sys.stdin", Slow("a\na\nq\n"))
+    result = human.week("review", "--by", "ana")
+    assert "ben decided first" in result.err
+    assert "1 approved" in result.out
+    assert sorted(human.states()) == ["approved", "rejected", "waiting"]
+
+
+def test_ctrl_c_at_the_question_keeps_what_was_decided(week: Cli) -> None:
+    process = subprocess.Popen(
+        [*typed(week), "review"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"a\n")
+    process.stdin.flush()
+    seen = b""
+    while seen.count(b"[?] >") < 2:
+        seen += process.stdout.read1()  # type: ignore[attr-defined]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (3, b"")
+    assert b"1 approved; 2 still wait." in out
+    assert [piece["state"] for piece in week.ok("piece", "list", "--state", "approved")] == ["approved"]
+
+
+def test_an_interactive_pass_prints_no_json(week: Cli) -> None:
+    result = week("review", "--json")
+    assert (result.code, "review list --json" in result.complaint) == (2, True)
+
+
+def test_the_page_shows_counts_sources_findings_and_what_changed(week: Cli) -> None:
+    first = week.ok("piece", "list")[0]
+    before = week.ok("review", "show", first["piece_id"])
+    assert before["changed"] == []
+    assert before["counts"][0].startswith("caption with hashtags")
+    assert set(before["source_titles"]) == set(before["sources"]) != set()
+    flag(week, first, "This room cures cancer.")
+    after = week.ok("review", "show", first["piece_id"])
+    assert "+caption: This room cures cancer." in after["changed"]
+    assert f"-caption: {before['post']['caption'].splitlines()[0]}" in after["changed"]
+    page = week("review", "show", first["piece_id"]).out
+    for part in (
+        "As instagram shows it",
+        "The exact bytes:",
+        "Sources:",
+        "Changed since the revision before:",
+        "cures",
+    ):
+        assert part in page
+
+
+def test_a_source_that_was_revoked_since_is_named(week: Cli) -> None:
+    first = week.ok("piece", "list")[0]
+    assert week.ok("review", "show", first["piece_id"])["revoked_sources"] == []
+    for source in week.ok("knowledge", "list"):
+        week.ok("knowledge", "revoke", source["source"])
+    shown = week.ok("review", "show", first["piece_id"])
+    assert shown["revoked_sources"] == shown["sources"]
+    assert "REVOKED" in week("review", "show", first["piece_id"]).out
+
+
+LINES = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=30) | st.sampled_from(
+    ["=== caption ===", "\\=== slides[0] ===", "# not a comment", "=== x", ""]
+)
+TEXTS = st.lists(LINES, max_size=4).map(lambda lines: "\n".join(lines).strip("\n").rstrip())
+ITEMS = st.lists(TEXTS.filter(bool), max_size=3).map(tuple)
+
+
+@given(TEXTS, TEXTS, ITEMS, ITEMS, ITEMS)
+def test_a_post_comes_back_from_the_editor_as_it_went(
+    title: str, caption: str, slides: tuple[str, ...], parts: tuple[str, ...], tags: tuple[str, ...]
+) -> None:
+    post = Post(
+        platform="twitter",
+        content_type="thread",
+        title=title,
+        caption=caption,
+        slides=slides,
+        parts=parts,
+        hashtags=tags,
+        media=("0" * 64,),
+    )
+    assert from_text(to_text(post), post) == post
+
+
+def test_items_are_added_and_taken_with_their_lines() -> None:
+    post = Post(platform="instagram", content_type="carousel", caption="c", slides=("one", "two"))
+    text = to_text(post).replace("=== slides[0] ===\none\n", "") + "=== slides[9] ===\nnine\n"
+    assert from_text(text, post).slides == ("two", "nine")
+    with pytest.raises(BadInput, match="give it once"):
+        from_text(to_text(post) + "=== caption ===\nagain", post)
+    with pytest.raises(BadInput, match="stands before the first"):
+        from_text("hello\n" + to_text(post), post)
+    assert json.loads(from_text(to_text(post), post).canonical())["slides"] == ["one", "two"]
