@@ -25,7 +25,7 @@ from runtime import reconcile as module
 from runtime.compose import Runtime, open_runtime
 from runtime.reconcile import live_brands, reconcile, reconcile_turn
 from runtime.together import together
-from tests.fakes.data_api import DataApi, Keyspace
+from tests.fakes.data_api import HARMLESS, DataApi, Keyspace
 
 STATES = (PieceState.DRAFTING, PieceState.WAITING, PieceState.APPROVED, PieceState.PUBLISHING)
 """What a live brand of these tests has: one piece in each of them, the waiting one decided."""
@@ -128,7 +128,7 @@ async def test_a_wiped_queue_is_rebuilt_for_every_brand(tmp_path: Path, engine: 
     else:
         async with remote_desk(tmp_path) as (runtime, keyspace):
             await rebuilt(runtime)
-            assert keyspace.warned == []
+            assert [said for said in keyspace.warned if not said.startswith(tuple(HARMLESS))] == []
 
 
 async def test_a_round_is_cut_into_turns_and_the_next_one_goes_on_behind_the_last(
