@@ -52,7 +52,14 @@ CHECK_TYPES = Registry("check type", "medical_claim", "brand_voice", "legal_revi
 RULE_PACKS = Registry("rule pack", "us", "uk", "eu", "platform")
 MEMORY_TYPES = Registry("memory type", "short_term", "long_term", "episodic", "semantic")
 TASK_KINDS = Registry(
-    "task kind", "advance_session", "advance_piece", "publish", "reconcile", "reconcile_publication", "sweep"
+    "task kind",
+    "advance_session",
+    "advance_piece",
+    "publish",
+    "reconcile",
+    "reconcile_publication",
+    "fire_schedule",
+    "sweep",
 )
 
 
@@ -151,6 +158,19 @@ class SessionStatus(StrEnum):
 
 
 TERMINAL_SESSION = frozenset({SessionStatus.DONE, SessionStatus.FAILED, SessionStatus.CANCELLED})
+
+
+class FireOutcome(StrEnum):
+    """What became of a schedule's local slot."""
+
+    FIRED = "fired"
+    """It makes its week. Without a session: it is about to."""
+    PLANNED = "planned"
+    """Its week had been planned already, by hand or by another fire; the session is that one."""
+    MISSED = "missed"
+    """Its week was over, or had nothing left to plan, before anybody could fire it."""
+    COALESCED = "coalesced"
+    """It was due together with a later one, which stands for both."""
 
 
 class CheckResult(StrEnum):

@@ -21,8 +21,8 @@ from runtime.hold import hold_piece
 from runtime.publish_due import note_attempt
 
 log = structlog.get_logger(__name__)
-UPKEEP = ("reconcile", "sweep")
-"""Kinds that are never given up: without them nothing that was lost comes back."""
+UPKEEP = ("reconcile", "sweep", "fire_schedule")
+"""Kinds that are never given up: without them nothing that was lost comes back, and no week begins."""
 _UPKEEP_AGAIN = timedelta(seconds=10)
 
 

@@ -21,12 +21,13 @@ from memory.records.protocol import Records
 from memory.rows.brand import Brand, Control
 from memory.rows.checks import Review
 from memory.rows.content import Piece
-from memory.rows.publication import ScheduledPublication
+from memory.rows.publication import Schedule, ScheduledPublication
 from memory.rows.row import Row
 from memory.rows.sessions import Session
 from runtime.advance import find_decision
 from runtime.compose import Runtime
 from runtime.publish_due import DEAD_LETTER, PAUSE, publish_task, reconcile_task
+from runtime.scheduler import schedule_tasks
 from runtime.together import together
 
 R = TypeVar("R", bound=Row)
@@ -36,6 +37,7 @@ LIVE: dict[type[Row], tuple[str, ...]] = {
     Session: (SessionStatus.RUNNING, SessionStatus.WAITING),
     Piece: (*sorted(UNSETTLED), PieceState.WAITING),
     ScheduledPublication: _SCHEDULED,
+    Schedule: ("active",),
 }
 """The states from which something may be derived: a brand without a row in one of them is not looked at."""
 Live = set[tuple[type[Row], str]]
@@ -52,6 +54,7 @@ DERIVATIONS = {
     "advance_piece": "content_library: planned, drafting, checking; waiting with a decision or cancel flag; schedule row behind",
     "publish": "publication_schedule: state approved, sealed, not paused, not dead-lettered",
     "reconcile_publication": "publication_schedule: state publishing or unknown, not dead-lettered",
+    "fire_schedule": "schedules: active and not paused, or with a fire that has no session yet",
     "reconcile": "built in: every reconcile_every, and at worker start",
     "sweep": "built in: every hour",
 }
@@ -136,6 +139,7 @@ async def derive_tasks(runtime: Runtime, records: Records, live: Live | None = N
     known = {piece.id: piece.state for piece in (*waiting, *rows(Piece, *UNSETTLED))}
     for row in await _disagreeing(records, rows(ScheduledPublication, *_SCHEDULED), known):
         tasks.append(advance_piece_task(brand, row.content_id, runtime.clock))
+    tasks += await schedule_tasks(records, rows(Schedule, "active"), stopped, now)
     return tasks
 
 
@@ -174,7 +178,7 @@ def _column(row_type: type[Row]) -> str:
 
 async def _keys(records: Records, row_type: type[R]) -> list[dict[str, str]]:
     """The keys of the rows that the sessions call for, known without reading those rows."""
-    if row_type is Session:
+    if row_type in (Session, Schedule):
         return []  # nothing else names them: the log says what is damaged, `doctor` too
     sessions = await records.list_rows(Session)
     if row_type is Piece:

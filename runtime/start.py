@@ -47,8 +47,9 @@ async def start_cycle(
     types: Sequence[str] = (),
     replan: bool = False,
     by: str = "",
+    session_id: str = "",
 ) -> Session:
-    """The session of this brand's week: a new one, or the one that was started with the same inputs.
+    """The session of this brand's week: a new one (`session_id` if given), or the one that was started with the same inputs.
 
     Days that have passed are not planned. Raises Conflict when the week was started with other inputs (and `replan` is not
     given, or plan n's unsealed pieces are not terminal yet), BadInput when nothing of the week is left to plan.
@@ -98,6 +99,7 @@ async def start_cycle(
         plan=len(plans) + 1,
         request=request,
         inputs=inputs,
+        session_id=session_id,
     )
     once = await records.create_once("cycle", f"{cycle_key}|{len(plans) + 1}", session, token=new_token())
     if once.row.request_hash != session.request_hash:
@@ -146,13 +148,14 @@ def _session(
     plan: int,
     request: dict[str, Any],
     inputs: dict[str, Any],
+    session_id: str = "",
 ) -> Session:
     from graphs.cycle import VERSION
 
     now = runtime.clock.now()
     return Session(
         brand=profile.name,
-        id=new_id(now),
+        id=session_id or new_id(now),
         kind=kind,
         goal=goal,
         cycle_key=cycle_key,

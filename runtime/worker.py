@@ -26,6 +26,7 @@ from runtime.hold import hold_piece
 from runtime.metrics import rss_bytes
 from runtime.publish_due import publish_piece, reconcile_publication
 from runtime.reconcile import reconcile_turn, sweep, upkeep_task
+from runtime.scheduler import fire_schedule
 
 log = structlog.get_logger(__name__)
 QUEUES = (PUBLICATION_QUEUE, GENERATION_QUEUE, UPKEEP_QUEUE)
@@ -330,6 +331,9 @@ class Worker:
                 held.on_lost(lambda: guard.lose("the piece's own lease was lost"))
                 again = await act(runtime, task.brand, piece_id, held)
             return Done() if again is None else Later(max(_AT_LEAST, again - runtime.clock.now()), "not yet")
+        if task.kind == "fire_schedule":
+            again = await fire_schedule(runtime, task.brand, text_of(payload, "schedule"), guard)
+            return Done() if again is None else Later(max(_AT_LEAST, again - runtime.clock.now()), "its next slot")
         if task.kind == "reconcile":
             turn = await reconcile_turn(runtime)
             log.info("queues.reconciled", derived=turn.derived, brands=turn.brands, ended=turn.ended)

@@ -405,7 +405,7 @@ async def test_db_init_that_is_cut_short_is_finished_by_the_next(api: DataApi, c
     with pytest.raises(Unavailable, match="index"):
         await create_schema(api.url("cut"), clock=clock)
     assert len((await create_schema(api.url("cut"), clock=clock)).missing_indexes) > 0
-    assert sum(len(table.indexes) for table in space.tables.values()) == 34
+    assert sum(len(table.indexes) for table in space.tables.values()) == 35
 
 
 async def test_db_init_gives_up_on_a_server_that_never_shows_it(api: DataApi, clock: ManualClock) -> None:

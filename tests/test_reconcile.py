@@ -6,18 +6,20 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from config.vocabulary import TASK_KINDS, TERMINAL_PIECE, Decision, PieceState, SessionStatus
+from graphs.weekly import Weekly
 from memory.queue.protocol import GENERATION_QUEUE, PUBLICATION_QUEUE, UPKEEP_QUEUE, Task
 from memory.rows.brand import Control
 from runtime.guard import TaskGuard
 from runtime.reconcile import DERIVATIONS, derive_tasks, reconcile, sweep, upkeep_task
 from runtime.reviews import decide
+from runtime.scheduler import Rule, fire_task, new_schedule
 from runtime.worker import Worker
 from tests.fakes.newsroom import BRAND, WEEK, Newsroom, Script, open_newsroom, words, write_brand
 
@@ -76,6 +78,10 @@ async def one_of(room: Newsroom, kind: str) -> str:
 
         await worker.run(until=started)
         return f"upkeep:{kind}"
+    if kind == "fire_schedule":
+        schedule = new_schedule(BRAND, "weekly", Rule(Weekly(1, time(6), "Europe/Berlin")), room.clock.now())
+        await room.records.put(schedule)
+        return fire_task(schedule).id
     session = await room.week()
     if kind == "advance_session":
         return f"advance:{session.id}"

@@ -273,11 +273,15 @@ def m003_text_search(connection: sqlite3.Connection) -> None:
     match_text_search(connection)
 
 
+def m004_active_schedules(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE INDEX schedules_by_status ON schedules (brand, status)")
+
+
 def m001_ledger(connection: sqlite3.Connection) -> None:
     run_script(connection, _LEDGER)
 
 
-RECORDS_MIGRATIONS = (m001_tables, m002_vector_changes, m003_text_search)
+RECORDS_MIGRATIONS = (m001_tables, m002_vector_changes, m003_text_search, m004_active_schedules)
 LEDGER_MIGRATIONS = (m001_ledger,)
 
 

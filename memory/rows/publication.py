@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from config.vocabulary import PieceState, Step
+from config.vocabulary import FireOutcome, PieceState, Step
 from memory.rows.row import Instant, Key, Row, Text
 
 
@@ -86,28 +86,39 @@ class Account(Row):
 
 
 class Schedule(Row):
-    """A rule that starts something again and again."""
+    """A rule that starts something again and again.
+
+    After `schedule add` its one writer is the scheduler. Whether it is paused is in `controls`, which humans alone write.
+    """
 
     table = "schedules"
     key = Key(("brand",), ("name",))
+    indexes = ("status",)
     name: Text
     kind: Text
+    """cycle: a themed week."""
     rule: dict[str, str] = Field(default_factory=dict)
+    """day (1-7), at (06:00), themes, platforms and types (names with commas between; empty: the brand's)."""
     zone: Text = "UTC"
     status: Text = "active"
     next_at: Instant
+    """Of the first slot that is not decided and carried out. A bookmark: what was decided is in `create_once`."""
     created_at: Instant
     updated_at: Instant
 
 
 class ScheduleFire(Row):
-    """One local slot of a schedule: fired, missed or coalesced."""
+    """One local slot of a schedule, and what became of it."""
 
     table = "schedule_fires"
     key = Key(("brand",), ("id",), descending=True)
     id: Text
+    """uuid7 of when it was decided, the winner's."""
     schedule: Text
     local_slot: Text
-    outcome: Text
+    """Wall clock in the schedule's zone, 2026-12-07T06:00."""
+    outcome: FireOutcome
     session_id: Text = ""
+    """The session that makes the week; empty while a fire has none yet, and where there will be none."""
     fired_at: Instant
+    """When it was decided."""
