@@ -110,10 +110,11 @@ class Worker:
             try:
                 while not self._draining.is_set():
                     self._recycle()
-                    started = await self._claim(heartbeat)
+                    self._wake.clear()  # before the claim: what ends during it must be noticed after it
+                    await self._claim(heartbeat)
                     if until is not None and not self._running and await until():
                         break
-                    await self._pause(POLL_BUSY if started or self._running else POLL_IDLE)
+                    await self._until_work()
             except asyncio.CancelledError:
                 self._hurry = True
                 raise
@@ -150,9 +151,27 @@ class Worker:
             self._looked_for_upkeep = now
 
     async def _pause(self, seconds: float) -> None:
-        self._wake.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
+
+    async def _until_work(self) -> None:
+        """Wait until a task may be there, one ends here, or it is time to look again."""
+        only = list(self._only()) if self._only is not None else None
+        held_back = self._disk_full or self.breaker.is_open or self._alone or self._suspects_wait or self.queue_away
+        if held_back or only == [] or len(self._running) >= self.concurrency:
+            await self._pause(POLL_BUSY if self._running else POLL_IDLE)
+            return
+        at_most = timedelta(seconds=POLL_IDLE)
+        wait = self.runtime.queue.wait_for_work(self.queues, at_most=at_most, solo=not self._running, only=only)
+        waits = [asyncio.ensure_future(wait), asyncio.ensure_future(self._wake.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+            (answer, _) = await asyncio.gather(*waits, return_exceptions=True)
+        if isinstance(answer, CopydeskError):  # the next claim says what is wrong
+            await self._pause(POLL_IDLE)
 
     async def _claim(self, heartbeat: Heartbeat) -> int:
         """Start what is due and fits; how many were started. Raises DiskFull after a minute of it."""

@@ -125,9 +125,9 @@ class TaskQueue(Protocol):
 
     A task is leased by at most one worker at a time. A lease that has run out, or whose owner is dead on this host, gives the
     task back with `deaths` counted up, so a handler may run more than once: handlers are idempotent on `Task.id`.
-    Ordering at claim time: highest priority, then earliest `run_at`, then first enqueued. An engine may let the brands of one
-    priority take turns, and then orders each brand's tasks so (Redis does, SQLite does not). Every call may raise Unavailable:
-    then it was done or it was not, and asking again is harmless.
+    Ordering at claim time: highest priority first; the brands of one priority take turns; of a brand, the earliest `run_at`, then
+    the first enqueued. So a brand with a thousand tasks cannot starve one with ten. Every call may raise Unavailable: then it was
+    done or it was not, and asking again is harmless.
     """
 
     async def enqueue(self, *tasks: Task) -> list[Enqueued]:
@@ -152,11 +152,24 @@ class TaskQueue(Protocol):
         solo: bool = False,
         only: Sequence[str] | None = None,
     ) -> list[Lease]:
-        """Lease up to `limit` due tasks of `queues`, best first over all of them; an empty list if none is due.
+        """Lease up to `limit` due tasks of `queues`, in order over all of them; an empty list if none is due.
 
         Tasks with two or more `deaths` are claimed only with `solo=True`, which claims one such task and nothing else.
         `only` restricts to these task ids. A paused queue gives nothing; a queue's `concurrency` bounds its leases.
         Leases that ran out are taken back first.
+        """
+        ...
+
+    async def wait_for_work(
+        self, queues: Sequence[str], *, at_most: timedelta, solo: bool = False, only: Sequence[str] | None = None
+    ) -> bool:
+        """Wait until a claim on `queues` may find something: True then, False after `at_most` without it.
+
+        It takes nothing, and others may be quicker: claim to see. It ends by itself at once where a claim would find something
+        now, when a task comes due or a lease runs out, and when anybody, in any process, adds or gives back a task, resumes a
+        queue or makes room in it. Word of what others do may come a moment late (SQLite), and may be lost (Redis): then the
+        wait ends at `at_most`, so choose that as the time between looks. `solo`: what only a solo claim gives counts as well.
+        `only` as for `claim`. Cancelling it is harmless.
         """
         ...
 

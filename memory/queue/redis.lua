@@ -17,6 +17,7 @@
 --   |leased                   sorted set by expires_at
 --   |dead                     sorted set by died_at
 --   |queues                   hash: counts (waiting, leased, dead) and settings (paused, limit) as FIELD|QUEUE
+--   |hints                    stream: that a queue has changed for which somebody waits (wait|QUEUE in |queues)
 --   |counters                 hash: seq, the order of first enqueueing; turn, the turns taken so far
 --   |lane|LANE                hash: the last call of a lane and its answer, for ten minutes
 -- Members that stand for a task are its seq in 16 digits and its id, so that equal scores keep the order of arrival.
@@ -60,7 +61,10 @@ local function place_ready(t)
   if not call('ZSCORE', ring, level) then call('ZADD', ring, turn_score(t.priority, next_turn()), level) end
 end
 
+local touched = {}  -- queues from which a claim may now find something, or find it sooner
+
 local function place(t)
+  touched[t.queue] = true
   if tonumber(t.run_at) <= now then
     place_ready(t)
   else
@@ -91,6 +95,7 @@ end
 -- already, so work can be finished and given back even then.
 
 local function unlease(t)
+  touched[t.queue] = true
   call('ZREM', P .. '|leased', member(t))
   count('leased', t.queue, -1)
   call('HDEL', task_key(t.id), 'token', 'expires_at', 'owner', 'solo', 'again_at')
@@ -311,16 +316,23 @@ local function best_named(open, solo, limit, ids)
   return best
 end
 
+-- The queues that are asked, whose number is a[at], and the ids behind the word 'only', if it stands there.
+local function asked(a, at)
+  local names, ids = {}, nil
+  for n = at + 1, at + tonumber(a[at]) do names[#names + 1] = a[n] end
+  at = at + 1 + #names
+  if a[at] == 'only' then
+    ids = {}
+    for n = at + 1, #a do ids[#ids + 1] = a[n] end
+  end
+  return names, ids
+end
+
 -- token, owner, ttl in ms, limit, solo as 0 or 1, the number of queues, the queues, 'only' and the ids
 function verbs.claim(a)
   local token, owner, limit, solo = a[1], a[2], tonumber(a[4]), a[5] == '1'
   local expires_at = string.format('%.0f', now + tonumber(a[3]))
-  local names, ids = {}, nil
-  for n = 7, 6 + tonumber(a[6]) do names[#names + 1] = a[n] end
-  if a[7 + #names] == 'only' then
-    ids = {}
-    for n = 8 + #names, #a do ids[#ids + 1] = a[n] end
-  end
+  local names, ids = asked(a, 6)
   take_back_ended()
   local open = open_queues(names, limit)
   local best
@@ -349,6 +361,37 @@ function verbs.claim(a)
   return answers
 end
 
+-- solo as 0 or 1 (1: suspects count as well), the number of queues, the queues, 'only' and the ids. Answers 1 where a claim
+-- would find something; else 0, in how many ms at the soonest it will by itself (empty: never), and the last hint.
+function verbs.wait(a)
+  call('HDEL', P .. '|queues', 'wait|')  -- needs no memory, and lets the rest be written when there is none
+  local names, ids = asked(a, 2)
+  take_back_ended()
+  local open, soonest = open_queues(names, 1), math.huge
+  local function look(key)
+    local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    soonest = math.min(soonest, tonumber(first[2] or math.huge))
+  end
+  look(P .. '|leased')
+  for _, queue in ipairs(open) do
+    local key = P .. queue.name
+    if not ids then look(key .. '|delayed') end
+    for _, class in ipairs(a[1] == '1' and { '|ready', '|suspect' } or { '|ready' }) do
+      for _, level in ipairs(ids and {} or call('ZRANGE', key .. class, 0, -1)) do look(key .. class .. '|' .. level) end
+    end
+    for _, id in ipairs(ids or {}) do
+      local t = load(id)
+      if t and t.state == 'waiting' and t.queue == queue.name and (a[1] == '1' or t.deaths < 2) then
+        soonest = math.min(soonest, tonumber(t.run_at))
+      end
+    end
+  end
+  if soonest <= now then return { 1 } end
+  for _, queue in ipairs(names) do call('HSET', P .. '|queues', 'wait|' .. queue, 1) end
+  local last = call('XREVRANGE', P .. '|hints', '+', '-', 'COUNT', 1)
+  return { 0, soonest < math.huge and string.format('%.0f', soonest - now) or '', last[1] and last[1][1] or '0-0' }
+end
+
 -- ttl in ms, then id and token of each lease
 function verbs.extend(a)
   local expires_at = string.format('%.0f', now + tonumber(a[1]))
@@ -373,6 +416,7 @@ function verbs.complete(a)
       t.run_at, t.deaths = t.again_at, 0
       back_to_waiting(t, 'run_at', t.run_at, 'attempts', 0, 'deaths', 0, 'solo_deaths', 0, 'reason', '')
     elseif t then
+      touched[t.queue] = true
       call('ZREM', P .. '|leased', member(t))
       count('leased', t.queue, -1)
       call('DEL', task_key(t.id))
@@ -528,6 +572,7 @@ end
 -- field, queue, value (empty: none)
 function verbs.set(a)
   local field = a[1] .. '|' .. a[2]
+  touched[a[2]] = true
   if a[3] == '' then call('HDEL', P .. '|queues', field) else call('HSET', P .. '|queues', field, a[3]) end
   return {}
 end
@@ -547,6 +592,11 @@ while at <= #ARGV do
   for n = 1, tonumber(ARGV[at + 1]) do arguments[n] = ARGV[at + 1 + n] end
   answers[#answers + 1] = verbs[ARGV[at]](arguments)
   at = at + 2 + #arguments
+end
+for queue in pairs(touched) do
+  if call('HDEL', P .. '|queues', 'wait|' .. queue) == 1 then
+    call('XADD', P .. '|hints', 'MAXLEN', 1, '*', 'queue', queue)
+  end
 end
 if number > 0 then
   call('HSET', lane, 'number', ARGV[3], 'answer', cmsgpack.pack(answers))

@@ -21,7 +21,16 @@ from config.errors import Backpressure, BadInput, Conflict, LeaseLost, NotFound
 from config.ids import new_token
 from memory.queue.owner import is_alive
 from memory.queue.protocol import DeadTask, Depth, Enqueued, Lease, Owner, Task, TaskQueue
-from memory.queue.rules import check_name, check_run_at, check_task, check_ttl, clean_reason, decode_payload
+from memory.queue.redis_wait import Hints
+from memory.queue.rules import (
+    check_claim,
+    check_name,
+    check_run_at,
+    check_task,
+    check_ttl,
+    clean_reason,
+    decode_payload,
+)
 from memory.queue.sqlite_rows import owner_text
 from memory.redis_client import open_redis
 from memory.redis_lane import RedisLane
@@ -30,10 +39,11 @@ SCRIPT = (Path(__file__).parent / "redis.lua").read_text("utf-8")
 
 
 class RedisTaskQueue(TaskQueue):
-    """See TaskQueue, which is the specification. Within one priority the brands take turns."""
+    """See TaskQueue, which is the specification."""
 
-    def __init__(self, lane: RedisLane, *, clock: Clock) -> None:
+    def __init__(self, lane: RedisLane, hints: Hints, *, clock: Clock) -> None:
         self._lane = lane
+        self._hints = hints
         self._clock = clock
 
     async def enqueue(self, *tasks: Task) -> list[Enqueued]:
@@ -66,14 +76,12 @@ class RedisTaskQueue(TaskQueue):
         solo: bool = False,
         only: Sequence[str] | None = None,
     ) -> list[Lease]:
-        ttl_ms = check_ttl(ttl)
-        wanted = min(limit, 1) if solo else limit
-        names = list(dict.fromkeys(queues))
-        named = [] if only is None else ["only", *only]
+        names, ttl_ms, wanted = check_claim(queues, ttl=ttl, limit=limit, solo=solo)
+        asked_for = [len(names), *names, *([] if only is None else ["only", *only])]
         leases: list[Lease] = []
-        while len(leases) < wanted and names:
+        while len(leases) < wanted:
             token, room = new_token(), wanted - len(leases)
-            arguments = [token, owner_text(owner), ttl_ms, room, int(solo), len(names), *names, *named]
+            arguments = [token, owner_text(owner), ttl_ms, room, int(solo), *asked_for]
             asked = self._lane.ask_soon("claim", arguments)
             try:
                 expires_at, *rows = await asyncio.shield(asked)
@@ -97,6 +105,23 @@ class RedisTaskQueue(TaskQueue):
         if not answer.cancelled() and answer.exception() is None:
             for n, row in enumerate(answer.result()[1:], 1):
                 self._lane.ask_soon("give_back", [_bare_task_of(row).id, f"{token}.{n}", ""])
+
+    async def wait_for_work(
+        self, queues: Sequence[str], *, at_most: timedelta, solo: bool = False, only: Sequence[str] | None = None
+    ) -> bool:
+        names = list(dict.fromkeys(queues))
+        asked = [int(solo), len(names), *names, *([] if only is None else ["only", *only])]
+        time = asyncio.get_running_loop().time
+        deadline = time() + at_most.total_seconds()
+        while True:
+            heard = self._hints.heard
+            found, *more = await self._lane.ask("wait", asked)
+            if found or time() >= deadline:
+                return bool(found)
+            in_ms, last = (text.decode() for text in more)
+            if self._hints.heard == heard:  # else one came since, and perhaps before the answer did
+                left = min(deadline - time(), int(in_ms) / 1000 if in_ms else float("inf"))
+                await self._hints.next(after=last, timeout_s=left)
 
     async def extend(self, leases: Sequence[Lease], *, ttl: timedelta) -> list[Lease | None]:
         ttl_ms = check_ttl(ttl)
@@ -251,5 +276,8 @@ async def open_redis_queue(url: str, *, clock: Clock, max_length: int = 10_000) 
     async with open_redis(url) as server:
         prefix = f"{{{server.address.prefix}}}:queue:"
         now: Callable[[], int | str] = (lambda: "") if server_time else (lambda: to_millis(clock.now()))
-        async with RedisLane(server, SCRIPT, key=prefix, now=now, extra=max_length) as lane:
-            yield RedisTaskQueue(lane, clock=clock)
+        async with (
+            RedisLane(server, SCRIPT, key=prefix, now=now, extra=max_length) as lane,
+            Hints(server, f"{prefix}|hints") as hints,
+        ):
+            yield RedisTaskQueue(lane, hints, clock=clock)

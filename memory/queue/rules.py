@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -56,6 +56,12 @@ def check_ttl(ttl: timedelta) -> int:
     if millis < 1:
         raise BadInput(f"lease ttl {ttl!r} must be at least one millisecond")
     return millis
+
+
+def check_claim(queues: Sequence[str], *, ttl: timedelta, limit: int, solo: bool) -> tuple[list[str], int, int]:
+    """The queues, each once, the ttl in milliseconds, and how many tasks may be claimed at most. Raises BadInput for the ttl."""
+    names = list(dict.fromkeys(queues))
+    return names, check_ttl(ttl), min(limit, 1) if solo else limit if names else 0
 
 
 def clean_reason(reason: str) -> str:

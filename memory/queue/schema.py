@@ -12,12 +12,13 @@ def m001_tasks(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS = (m001_tasks,)
+def m002_turns(connection: sqlite3.Connection) -> None:
+    for statement in _M002:
+        connection.execute(statement)
 
-# A claim is an index seek for each queue and priority, so it costs the same with ten tasks waiting as with a hundred
-# thousand, and tasks that are not due yet are never walked over. To share a priority fairly between brands later: put
-# `brand` after `priority` in the two waiting indexes, seek for each (priority, brand) pair, and let the brands take
-# turns where `SqliteTaskQueue._best` sorts what the queues offer.
+
+MIGRATIONS = (m001_tasks, m002_turns)
+
 _M001 = (
     """
     CREATE TABLE tasks (
@@ -71,5 +72,21 @@ _M001 = (
     CREATE TRIGGER tasks_count_delete AFTER DELETE ON tasks WHEN OLD.state = 'waiting' BEGIN
         UPDATE queues SET waiting = waiting - 1 WHERE name = OLD.queue;
     END
+    """,
+)
+
+# The brands of one priority take turns (memory/queue/sqlite_next.py), so each brand's tasks stand together.
+_M002 = (
+    "DROP INDEX tasks_waiting",
+    "DROP INDEX tasks_suspect",
+    "CREATE INDEX tasks_ready ON tasks (queue, priority, brand, run_at) WHERE state = 'waiting' AND deaths < 2",
+    "CREATE INDEX tasks_suspect ON tasks (queue, priority, brand, run_at) WHERE state = 'waiting' AND deaths >= 2",
+    """
+    CREATE TABLE turns (
+        asked    TEXT NOT NULL,     -- the queues that were asked together
+        priority INTEGER NOT NULL,
+        brand    TEXT NOT NULL,     -- whose turn was last, where several brands had due tasks
+        PRIMARY KEY (asked, priority)
+    ) STRICT, WITHOUT ROWID
     """,
 )

@@ -9,6 +9,7 @@ write asks for the token.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -23,9 +24,11 @@ from config.errors import Backpressure, BadInput, Conflict, LeaseLost, NotFound,
 from config.ids import new_token
 from memory.queue.owner import is_alive
 from memory.queue.protocol import DeadTask, Depth, Enqueued, Lease, Owner, Task, TaskQueue
-from memory.queue.rules import check_name, check_run_at, check_task, check_ttl, clean_reason
+from memory.queue.rules import check_claim, check_name, check_run_at, check_task, check_ttl, clean_reason
 from memory.queue.schema import APPLICATION_ID, MIGRATIONS
-from memory.queue.sqlite_rows import BEST, BEST_NAMED, COLUMNS, order_of, owner_text, readable_task_of, task_of
+from memory.queue.sqlite_next import best_rows, soonest
+from memory.queue.sqlite_rows import COLUMNS, owner_text, readable_task_of, task_of
+from memory.queue.sqlite_wait import WatchedFile, version_of
 from memory.sqlite_file import SqliteFile, open_sqlite_file
 
 # Strictly greater: at the instant `expires_at` the lease is over, and a claim at that instant may take the task.
@@ -44,7 +47,7 @@ class SqliteTaskQueue(TaskQueue):
     """See TaskQueue, which is the specification."""
 
     def __init__(self, file: SqliteFile, *, clock: Clock, max_length: int) -> None:
-        self._file = file
+        self._file = WatchedFile(file)
         self._clock = clock
         self._max_length = max_length
 
@@ -121,10 +124,8 @@ class SqliteTaskQueue(TaskQueue):
         solo: bool = False,
         only: Sequence[str] | None = None,
     ) -> list[Lease]:
-        ttl_ms = check_ttl(ttl)
-        wanted = min(limit, 1) if solo else limit
-        names = list(dict.fromkeys(queues))
-        if wanted < 1 or not names:
+        names, ttl_ms, wanted = check_claim(queues, ttl=ttl, limit=limit, solo=solo)
+        if wanted < 1:
             return []
         holder = owner_text(owner)
         ids = None if only is None else json.dumps(list(only))
@@ -156,16 +157,8 @@ class SqliteTaskQueue(TaskQueue):
     ) -> list[tuple[int, Task]]:
         """The best due tasks with their `seq`, best first; what cannot be read is dead-lettered and passed over."""
         while True:
-            rows: list[Any] = []
-            for queue in queues:
-                room = min(limit, self._room(connection, queue))
-                if room > 0 and only is None:
-                    rows += connection.execute(BEST[solo], (queue, now, room))
-                elif room > 0:
-                    rows += connection.execute(BEST_NAMED, (only, queue, int(solo), now, room))
-            rows.sort(key=order_of)
             best, bad = [], 0
-            for row in rows[:limit]:
+            for row in best_rows(connection, queues, now=now, limit=limit, solo=solo, only=only):
                 try:
                     best.append((row[0], task_of(row)))
                 except ValueError as error:
@@ -178,16 +171,22 @@ class SqliteTaskQueue(TaskQueue):
     def _take_back_expired(self, connection: sqlite3.Connection, now: int) -> int:
         return connection.execute(f"{_TAKE_BACK} AND expires_at <= ?", (now,)).rowcount
 
-    def _room(self, connection: sqlite3.Connection, queue: str) -> float:
-        found = connection.execute("SELECT paused, concurrency FROM queues WHERE name = ?", (queue,)).fetchone()
-        if found is None or found[0]:
-            return 0
-        if found[1] is None:
-            return float("inf")
-        (leased,) = connection.execute(
-            "SELECT count(*) FROM tasks INDEXED BY tasks_leased WHERE state = 'leased' AND queue = ?", (queue,)
-        ).fetchone()
-        return int(found[1]) - int(leased)
+    async def wait_for_work(
+        self, queues: Sequence[str], *, at_most: timedelta, solo: bool = False, only: Sequence[str] | None = None
+    ) -> bool:
+        names, ids = list(dict.fromkeys(queues)), None if only is None else json.dumps(list(only))
+
+        def look(connection: sqlite3.Connection) -> tuple[int, int | None]:
+            return version_of(connection), soonest(connection, names, solo=solo, only=ids)
+
+        time = asyncio.get_running_loop().time
+        deadline = time() + at_most.total_seconds()
+        while True:
+            version, due = await self._file.read(look)
+            in_s = float("inf") if due is None else (due - self._now()) / 1000
+            if in_s <= 0 or time() >= deadline:
+                return in_s <= 0
+            await self._file.written(version, until=min(deadline, time() + in_s))
 
     async def extend(self, leases: Sequence[Lease], *, ttl: timedelta) -> list[Lease | None]:
         ttl_ms = check_ttl(ttl)

@@ -1,4 +1,4 @@
-"""How the SQLite queue reads its rows: which tasks are best, and a Task from a row."""
+"""How the SQLite queue reads its rows: the order of them, and a Task from one."""
 
 from __future__ import annotations
 
@@ -17,32 +17,6 @@ COLUMNS = """
     t.seq, t.id, t.kind, t.queue, t.brand, t.run_at, t.priority, t.attempts, t.deaths, t.solo_deaths, t.reason,
     CAST(t.payload AS BLOB)
 """
-
-
-def _best_sql(index: str, condition: str) -> str:
-    # The join with the ten priorities makes SQLite seek once for each of them and stop at the limit; a plain ORDER BY
-    # over the index would walk over every urgent task that is not due yet.
-    return f"""
-        SELECT {COLUMNS}
-        FROM priorities AS level CROSS JOIN tasks AS t INDEXED BY {index}
-        WHERE t.queue = ? AND t.state = 'waiting' AND {condition} AND t.priority = level.priority AND t.run_at <= ?
-        ORDER BY level.priority DESC, t.run_at, t.seq
-        LIMIT ?
-    """
-
-
-BEST = {False: _best_sql("tasks_waiting", "t.deaths < 2"), True: _best_sql("tasks_suspect", "t.deaths >= 2")}
-"""By `solo`: the best due tasks of one queue. Values: queue, now in epoch milliseconds, limit."""
-
-BEST_NAMED = f"""
-    SELECT {COLUMNS}
-    FROM tasks AS t
-    WHERE t.id IN (SELECT value FROM json_each(?)) AND t.queue = ? AND t.state = 'waiting'
-        AND (t.deaths >= 2) = ? AND t.run_at <= ?
-    ORDER BY t.priority DESC, t.run_at, t.seq
-    LIMIT ?
-"""
-"""The same among named tasks. Values: a JSON list of ids, queue, solo as 0 or 1, now, limit."""
 
 
 def order_of(row: Sequence[Any]) -> tuple[int, int, int]:
