@@ -86,8 +86,7 @@ class UserSessions:
         """The session, None if there is none."""
         rows = await self._run(
             f"""
-            SELECT {SESSION}
-            FROM sessions
+            SELECT {SESSION} FROM sessions
             WHERE brand = ? AND id = ? AND expires_at > ?""",
             self._brand,
             session_id,
@@ -128,12 +127,8 @@ class UserSessions:
 
     async def get_preference(self, user_id: str, key: str) -> Any:
         """The value. Raises NotFound: None is a value that may be set."""
-        preferences = await self._run(
-            "SELECT preference_value FROM user_preferences WHERE brand = ? AND user_id = ? AND preference_key = ?",
-            self._brand,
-            user_id,
-            key,
-        )
+        query = "SELECT preference_value FROM user_preferences WHERE brand = ? AND user_id = ? AND preference_key = ?"
+        preferences = await self._run(query, self._brand, user_id, key)
         if not preferences:
             raise NotFound(f"preference {key!r} of {user_id!r} is not set: `preferences set {key} VALUE`")
         return json.loads(preferences[0][0])
@@ -149,6 +144,11 @@ class UserSessions:
             user_id,
         )
         return {key: json.loads(value) for key, value in rows}
+
+    async def list_users(self) -> list[str]:
+        """Every user that has a preference, in alphabetical order."""
+        query = "SELECT DISTINCT user_id FROM user_preferences WHERE brand = ? ORDER BY user_id"
+        return [user for (user,) in await self._run(query, self._brand)]
 
     async def delete_preference(self, user_id: str, key: str) -> bool:
         """Unset it; whether it was set."""
@@ -252,9 +252,8 @@ class UserSessions:
 
     async def find_batch(self, batch_id: str) -> BatchOperation | None:
         """The projection, None if it was never written."""
-        rows = await self._run(
-            f"SELECT {BATCH} FROM batch_operations WHERE brand = ? AND id = ?", self._brand, batch_id
-        )
+        query = f"SELECT {BATCH} FROM batch_operations WHERE brand = ? AND id = ?"
+        rows = await self._run(query, self._brand, batch_id)
         return to_batch(rows[0]) if rows else None
 
     async def list_batches(self, *, status: str | None = None) -> list[BatchOperation]:

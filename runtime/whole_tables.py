@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any, cast
 
 from config.errors import Unsupported
@@ -25,27 +26,49 @@ from memory.rows.row import Row
 from tools.publish.ledger import pub_key
 
 _PAGE = 200
+_AT_ONCE = 16
+_BY_DAY = (Usage, Event)
 
 
-async def rows_of(records: Records, row_type: type[Row]) -> list[Row]:
-    """Every readable row of a table of this brand, by whatever way the engine has."""
+async def rows_of(records: Records, row_type: type[Row], *, until: date, also: Iterable[Row] = ()) -> list[Row]:
+    """Every readable row of a table of this brand, by whatever way the engine has; of tables kept by day, those up to `until`.
+
+    `also` are rows known from elsewhere: the partitions that those of this table name are read too. Raises Unsupported for a table
+    that the engine cannot list and whose partitions no row names.
+    """
     try:
         return cast(list[Row], await records.find_by(row_type))
     except Unsupported:
         pass
+    wanted = await _partitions(records, row_type, until)
+    wanted += [_partition_of(row) for row in also if type(row) is row_type]
+    distinct = list({tuple(sorted(partition.items())): partition for partition in wanted}.values())
     found: list[Row] = []
-    for partition in await _partitions(records, row_type):
-        after: Mapping[str, Any] | None = None
-        while True:
-            page = await records.list_rows(row_type, limit=_PAGE, after=after, **partition)
-            found += page
-            if len(page) < _PAGE:
-                break
-            after = {name: getattr(page[-1], name) for name in row_type.key.cluster if name not in partition}
+    for start in range(0, len(distinct), _AT_ONCE):
+        some = distinct[start : start + _AT_ONCE]
+        for rows in await asyncio.gather(*(_partition(records, row_type, one) for one in some)):
+            found += rows
     return found
 
 
-async def _partitions(records: Records, row_type: type[Row]) -> list[dict[str, str]]:
+async def _partition(records: Records, row_type: type[Row], partition: Mapping[str, Any]) -> list[Row]:
+    found: list[Row] = []
+    after: Mapping[str, Any] | None = None
+    while True:
+        page = await records.list_rows(row_type, limit=_PAGE, after=after, **partition)
+        found += page
+        if len(page) < _PAGE:
+            return found
+        after = {name: getattr(page[-1], name) for name in row_type.key.cluster if name not in partition}
+
+
+def _partition_of(row: Row) -> dict[str, Any]:
+    if isinstance(row, Brand):
+        return {"realm": row.realm, "name": row.name}
+    return {name: getattr(row, name) for name in row.key.partition if name != "brand"}
+
+
+async def _partitions(records: Records, row_type: type[Row], until: date) -> list[dict[str, Any]]:
     """The partitions of a table, from the rows that name them. Raises Unsupported for a table that no row names."""
     if row_type.key.partition == ("brand",):
         return [{}]
@@ -53,22 +76,25 @@ async def _partitions(records: Records, row_type: type[Row]) -> list[dict[str, s
         return [{"realm": "all", "name": records.brand}]
     if row_type in (Revision, Metric, ComplianceCheck):
         return [{"content_id": piece.id} for piece in await records.find_by(Piece)]
+    if row_type is LedgerStep:
+        rows = cast(Sequence[ScheduledPublication], await rows_of(records, ScheduledPublication, until=until))
+        return [{"pub_key": pub_key(row.brand, row.platform, row.account, row.content_id)} for row in rows]
     sessions = await records.list_rows(Session)
     if row_type is Assignment:
         return [{"session_id": session.id} for session in sessions]
     if row_type is ScheduledPublication:
         keys = {piece.cycle_key for piece in await records.find_by(Piece)} | {session.cycle_key for session in sessions}
         return [{"cycle_key": key} for key in sorted(keys) if key]
-    if row_type is LedgerStep:
-        rows = cast(list[ScheduledPublication], await rows_of(records, ScheduledPublication))
-        keys = {pub_key(row.brand, row.platform, row.account, row.content_id) for row in rows}
-        return [{"pub_key": key} for key in sorted(keys)]
-    if row_type in (Usage, Event):
-        brand = await records.get(Brand, realm="all", name=records.brand)
-        first, last = (
-            brand.created_at.date(),
-            max([brand.updated_at, *(session.updated_at for session in sessions)]).date(),
-        )
-        days = (last - first).days + 8  # a late upkeep row is no more than a few days behind the last session
-        return [{"day": (first + timedelta(days=n)).isoformat()} for n in range(days)]
+    if row_type in _BY_DAY:
+        return [{"day": day.isoformat()} for day in await _days(records, sessions, until)]
     raise Unsupported(f"{row_type.table}: this store cannot list it, and no other row names its partitions")
+
+
+async def _days(records: Records, sessions: Sequence[Session], until: date) -> list[date]:
+    """The days on which the brand may have done something: a day more on either side, for clocks that differ."""
+    brand = await records.find(Brand, realm="all", name=records.brand)
+    instants = [instant for row in sessions for instant in (row.created_at, row.updated_at)]
+    instants += [brand.created_at, brand.updated_at] if brand is not None else []
+    days = [until, *(instant.date() for instant in instants)]
+    first, last = min(days) - timedelta(days=1), max(days) + timedelta(days=1)
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]

@@ -21,6 +21,7 @@ from config.vocabulary import Decision, PieceState
 from memory.records.protocol import open_records
 from memory.rows import ROW_TYPES, AgentMemory, Control, Event
 from runtime.migrate import Moved, migrate, target_settings
+from runtime.migrate_copy import Step
 from runtime.publish_due import PAUSE, paused
 from runtime.reconcile import reconcile
 from runtime.reviews import decide
@@ -34,7 +35,7 @@ from tests.test_publish_due import SLOT, Desk
 NOW = datetime(2026, 12, 7, 9, 0, tzinfo=UTC)
 
 
-def quiet(_: str) -> None: ...
+def quiet(_: Step) -> None: ...
 
 
 async def fill(room: Newsroom) -> None:
@@ -71,7 +72,7 @@ async def contents(url: str) -> dict[str, list[Any]]:
         records = store.for_brand(BRAND)
         found: dict[str, list[Any]] = {
             row_type.table: sorted(
-                (row for row in await rows_of(records, row_type) if not isinstance(row, Control)),
+                (row for row in await rows_of(records, row_type, until=NOW.date()) if not isinstance(row, Control)),
                 key=lambda row: row.key_values(),
             )
             for row_type in ROW_TYPES

@@ -29,7 +29,7 @@ async def move(args: argparse.Namespace) -> int:
 
     settings = load(args)
     to = target_settings(settings, args.to)
-    done = await migrate(settings, to, live=args.live, clock=SystemClock(), report=say)
+    done = await migrate(settings, to, live=args.live, clock=SystemClock(), report=lambda step: say(str(step)))
     tasks = 0
     if done.finished:
         async with open_runtime(to) as runtime:
