@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 from config.brand_profile import BrandProfile
 from config.vocabulary import Severity
@@ -12,7 +12,7 @@ from memory.rows.checks import Finding
 from tools.checks.guards import GUARDS, Guard
 from tools.checks.lexicon import lexicon
 from tools.checks.normalise import Folded, fold, sentence_ranges, tokens_of, words_with_spans
-from tools.checks.rules import Rule, Sentence, load_pack, matches
+from tools.checks.rules import PACKS, Rule, Sentence, load_pack, matches
 
 QUOTE_LIMIT = 160
 
@@ -83,9 +83,26 @@ class Judge:
     profile: BrandProfile | None = None
     packs: Sequence[str] = ()
 
-    def rules(self, check_type: str) -> list[Rule]:
-        """The rules of the packs for one check type."""
-        return [rule for pack in self.packs for rule in load_pack(pack) if rule.check_type == check_type]
+    def rules(self, check_type: str) -> tuple[Rule, ...]:
+        """The rules of the packs for one check type, each once, as the first pack that holds it has it."""
+        known = self.profile is not None or set(self.packs) != set(PACKS)
+        return _rules(tuple(self.packs), check_type, known)
+
+    def markets(self, rule_id: str) -> set[str]:
+        """The packs here that hold the rule of that id: an approval must cover them all."""
+        return {pack for pack in self.packs if any(rule.id == rule_id for rule in load_pack(pack))}
+
+
+@cache
+def _rules(packs: tuple[str, ...], check_type: str, known_market: bool) -> tuple[Rule, ...]:
+    """With no market named, a text is held against what every market forbids: what one allows by name is a warning there."""
+    found: dict[str, Rule] = {}
+    for pack in packs:
+        for rule in load_pack(pack):
+            if rule.check_type == check_type:
+                severe = rule.named if known_market and rule.named else rule.severity
+                found.setdefault(rule.id, replace(rule, severity=severe))
+    return tuple(found.values())
 
 
 Check = Callable[[FieldText, Judge], Iterable[Finding]]

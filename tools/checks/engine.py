@@ -20,7 +20,7 @@ from memory.rows.content import Post
 from tools.checks import brand_voice, legal_review, medical_claim
 from tools.checks.brand_voice import phrase_spans
 from tools.checks.context import Check, FieldText, Judge
-from tools.checks.rules import PACKS, Rule, load_pack
+from tools.checks.rules import PACKS, Rule, load_pack, own_rules
 
 __all__ = ["PACKS", "Rule", "explain", "fold", "lint_bytes", "lint_file", "lint_post", "lint_text", "register_check"]
 
@@ -62,7 +62,7 @@ def lint_text(
     part = FieldText(field, text, platform, lead)
     found = [finding for name in _chosen(check_types) for finding in _CHECKS[name](part, judge)]
     if profile is not None:
-        found = _clear(found, part, profile)
+        found = _clear(found, part, judge, profile)
     return _thin(found)
 
 
@@ -93,7 +93,7 @@ def fold(findings: Sequence[Finding]) -> CheckResult:
 
 def explain(rule_id: str) -> Rule:
     """The rule of that id, in whichever pack. Raises NotFound with the nearest id."""
-    rules = {rule.id: rule for pack in PACKS for rule in load_pack(pack)}
+    rules = {rule.id: rule for pack in PACKS for rule in own_rules(pack)}
     if rule_id not in rules:
         raise NotFound(
             f"rule {rule_id!r} is not known{nearest(rule_id, list(rules))}: `lint --json` prints the ids of the rules that fired"
@@ -169,19 +169,24 @@ def _chosen(check_types: Sequence[str] | None) -> list[str]:
     return list(_CHECKS) if check_types is None else [CHECK_TYPES.parse(name) for name in check_types]
 
 
-def _clear(found: list[Finding], text: FieldText, profile: BrandProfile) -> list[Finding]:
-    """Without what lies inside an approved claim, written out in full, in a market that the claim is approved for."""
+def _clear(found: list[Finding], text: FieldText, judge: Judge, profile: BrandProfile) -> list[Finding]:
+    """Without what lies inside an approved claim, written out in full, approved for every market whose rule it meets."""
     approved = [(claim, phrase_spans(claim.text, text)) for claim in profile.claims if claim.status == "approved"]
     return [
         finding
         for finding in found
         if finding.severity is Severity.CRITICAL
         or not any(
-            finding.jurisdiction in claim.markets and start <= finding.start and finding.end <= end
+            start <= finding.start and finding.end <= end and _covers(claim.markets, finding, judge)
             for claim, spans in approved
             for start, end in spans
         )
     ]
+
+
+def _covers(markets: Sequence[str], finding: Finding, judge: Judge) -> bool:
+    # A finding of the brand's own rules belongs to no market: no approval of a claim undoes it.
+    return bool(finding.jurisdiction) and judge.markets(finding.rule) <= set(markets)
 
 
 def _thin(found: list[Finding]) -> list[Finding]:

@@ -19,6 +19,8 @@ def negated(sentence: Sentence, start: int, end: int) -> bool:
     words = sentence.words(0, len(sentence.tokens))
     if "until" in words and "now" in words:
         return False
+    if debunked(sentence, start, end):
+        return True
     if any(word in ("better", "faster", "like") for word in words) and {"nothing", "nobody", "none"} & set(words):
         return False
     for n in range(start - 1, max(-1, start - 12), -1):
@@ -84,12 +86,48 @@ def advice(sentence: Sentence, start: int, end: int) -> bool:
 
 def lifestyle(sentence: Sentence, start: int, end: int) -> bool:
     """The subject is a diet, exercise, a vaccine or a physician, and no product is named."""
+    if authorised(sentence, start, end):
+        return True
     if _SELF & set(sentence.words(0, len(sentence.tokens))) or sentence.has("PRODUCT") or not sentence.has("LIFESTYLE"):
         return False
     if sentence.has("LIFESTYLE", 0, start):
         return True
     after = sentence.words(end, len(sentence.tokens))
     return bool(after) and after[0] in ("by", "through", "with", "via") and sentence.has("LIFESTYLE", end)
+
+
+def debunked(sentence: Sentence, start: int, end: int) -> bool:
+    """The sentence warns of such a claim, and does not turn round behind the warning ("there is no cure, but …")."""
+    if "DEBUNK" not in sentence.present:
+        return False
+    last = max(n for n, tag in enumerate(sentence.tags) if "DEBUNK" in tag)
+    return not _TURN & set(sentence.words(last, len(sentence.tokens)))
+
+
+def authorised(sentence: Sentence, start: int, end: int) -> bool:
+    """The wording of a list of authorised claims: upkeep of what is normal, or a diet that may lower a risk."""
+    if "AUTHORISED" not in sentence.present:
+        return False
+    words = set(sentence.words(0, len(sentence.tokens)))
+    if {"part", "may", "risk"} <= words and words & {"diet", "diets", "lifestyle"}:
+        return not {"our", "we", "cure", "cures"} & words
+    upkeep = {"normal", "maintenance", "reducing", "reduction", "maintain"} & words
+    return bool(upkeep) and "DISEASE" not in sentence.present and not _SELF & words
+
+
+def everyday(sentence: Sentence, start: int, end: int) -> bool:
+    """Relaxing and everyday tension, which may be spoken of."""
+    return sentence.has("EVERYDAY") and not any(sentence.has(name) for name in ("DISEASE", "AILMENT", "SIGN"))
+
+
+def rules(sentence: Sentence, start: int, end: int) -> bool:
+    """House rules or a policy: what is not allowed on the premises, not what a product does without."""
+    return bool({"allowed", "permitted", "stored", "policy", "policies", "bring", "site", "premises"} & set(sentence.words(0, len(sentence.tokens))))
+
+
+def sourced(sentence: Sentence, start: int, end: int) -> bool:
+    """A source stands beside the claim."""
+    return "source:" in sentence.folded.text or "according to" in sentence.folded.text
 
 
 def normal(sentence: Sentence, start: int, end: int) -> bool:
@@ -130,7 +168,7 @@ def awareness(sentence: Sentence, start: int, end: int) -> bool:
 
 def health(sentence: Sentence, start: int, end: int) -> bool:
     """The sentence is about health at all."""
-    return any(sentence.has(name) for name in ("HEALTH", "DISEASE", "AILMENT", "SIGN", "FUNCTION", "STRONG", "DRUG"))
+    return any(sentence.has(name) for name in ("HEALTH", "DISEASE", "AILMENT", "SIGN", "FUNCTION", "STRONG", "DRUG", "BODY", "MEDADJ", "EXPERT"))
 
 
 GUARDS: dict[str, Guard] = {
@@ -141,4 +179,9 @@ GUARDS: dict[str, Guard] = {
     "natural": natural,
     "awareness": awareness,
     "health": health,
+    "debunked": debunked,
+    "authorised": authorised,
+    "everyday": everyday,
+    "rules": rules,
+    "sourced": sourced,
 }

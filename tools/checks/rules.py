@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from config.errors import NotFound
 from config.vocabulary import RULE_PACKS, Severity, nearest
@@ -48,6 +49,8 @@ class Rule:
     """Names of guards (`guards.py`) under which it does not fire."""
     only: tuple[str, ...] = ()
     """Names of guards that must hold for it to fire."""
+    named: Severity | None = None
+    """Its severity where the market is known: a brand or an operator named the pack. None: the same as `severity`."""
     precision: float = 0.9
     """Share of this rule's findings that were right on the labelled sentences of tests/data."""
 
@@ -130,12 +133,30 @@ def _match(pattern: Sequence[Element], k: int, sentence: Sentence, n: int) -> in
     return _match(pattern, k + 1, sentence, n) if element.optional else 0
 
 
+_FILES = {"us": ("us", "us_ftc")}
+"""The files of a pack, where it has more than the one of its name."""
+
+
 @cache
 def load_pack(name: str) -> tuple[Rule, ...]:
-    """The rules of the pack `name`. Raises NotFound, naming the packs that there are."""
-    if name not in PACKS:
-        raise NotFound(f"rule pack {name!r} is not known{nearest(name, list(PACKS))}: use one of {', '.join(PACKS)}")
-    text = (resources.files("tools.checks") / "rule_packs" / f"{name}.toml").read_text(encoding="utf-8")
+    """The rules of the pack `name`, and those that it takes over from another pack under its own sources.
+
+    Raises NotFound, naming the packs that there are.
+    """
+    own = own_rules(name)
+    taken = []
+    for other, sources in _header(name).get("also", {}).items():
+        taken += [
+            replace(rule, jurisdiction=name, source=sources[rule.check_type])
+            for rule in own_rules(other)
+            if rule.id not in sources.get("without", ())
+        ]
+    return (*own, *taken)
+
+
+@cache
+def own_rules(name: str) -> tuple[Rule, ...]:
+    """The rules that are written in the files of the pack `name`. Raises NotFound."""
     return tuple(
         Rule(
             id=item["id"],
@@ -149,6 +170,19 @@ def load_pack(name: str) -> tuple[Rule, ...]:
             regexes=tuple(re.compile(pattern) for pattern in item.get("regexes", ())),
             unless=tuple(item.get("unless", ())),
             only=tuple(item.get("only", ())),
+            named=Severity(item["named"]) if "named" in item else None,
         )
-        for item in tomllib.loads(text)["rule"]
+        for file in _FILES.get(name, (name,))
+        for item in _read(name, file)["rule"]
     )
+
+
+def _header(name: str) -> dict[str, Any]:
+    return _read(name, name)
+
+
+@cache
+def _read(name: str, file: str) -> dict[str, Any]:
+    if name not in PACKS:
+        raise NotFound(f"rule pack {name!r} is not known{nearest(name, list(PACKS))}: use one of {', '.join(PACKS)}")
+    return tomllib.loads((resources.files("tools.checks") / "rule_packs" / f"{file}.toml").read_text(encoding="utf-8"))
