@@ -169,6 +169,8 @@ async def test_a_find_that_would_read_a_whole_table_is_refused(records: Records)
         await records.find_by(LedgerStep, attempt=1)
     with pytest.raises(Unsupported, match="publication_schedule"):
         await records.find_by(ScheduledPublication, id="x")
+    with pytest.raises(Unsupported, match="publication_schedule cannot be found by brand"):
+        await records.find_by(ScheduledPublication)
 
 
 async def test_a_brand_reads_only_its_own_rows_of_an_index_that_all_brands_share(

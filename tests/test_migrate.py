@@ -38,7 +38,7 @@ NOW = datetime(2026, 12, 7, 9, 0, tzinfo=UTC)
 def quiet(_: Step) -> None: ...
 
 
-async def fill(room: Newsroom) -> None:
+async def fill(room: Newsroom, *, events: int = 500) -> None:
     """A week that waits for its reviews, a memory with a vector, a publication, and rows by the hundred."""
     await room.drafted()
     await Desk(room.runtime, room.clock, room.script).approved()
@@ -51,7 +51,7 @@ async def fill(room: Newsroom) -> None:
         )
     )  # fmt: skip
     await room.records.put(
-        *(Event(brand=BRAND, day="2026-12-07", id=f"e{n:04}", name="test", created_at=NOW) for n in range(500))
+        *(Event(brand=BRAND, day="2026-12-07", id=f"e{n:04}", name="test", created_at=NOW) for n in range(events))
     )
 
 
@@ -186,15 +186,16 @@ def report(text):
     sys.stdin.readline()
 
 source = Settings(data_dir=sys.argv[1])
-asyncio.run(migrate(source, target_settings(source, sys.argv[2]), live=False, clock=ManualClock(), report=report))
+to = target_settings(source, sys.argv[2], queue=sys.argv[3])
+asyncio.run(migrate(source, to, live=False, clock=ManualClock(), report=report))
 print("done", flush=True)
 """
 
 
-def killed_after(home: Path, new: Path, lines: int) -> bool:
+def killed_after(home: Path, new: Path | str, lines: int, queue: str = "") -> bool:
     """Run a move in a process of its own and kill it at that line of its progress; whether it lived that long."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROCESS, str(home), str(new)],
+        [sys.executable, "-c", PROCESS, str(home), str(new), queue],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,

@@ -159,7 +159,9 @@ class AstraRecords:
         if filters["brand"] != self._brand:
             return []
         where, rest = server_filter(row_type, filters)
-        if not where or (set(where) == {"brand"} and rest):
+        # Part of a partition alone is no way to its rows, index or not: the server would read the whole table, and warns.
+        partial = "brand" in row_type.key.columns and row_type.key.partition != ("brand",)
+        if not where or (set(where) == {"brand"} and (rest or partial)):
             raise Unsupported(
                 f"{row_type.table} cannot be found by {', '.join(equals) or 'brand'}: that reads the whole table;"
                 f" name its partition ({', '.join(row_type.key.partition)}) or one of {', '.join(indexed(row_type)) or 'no index'}"

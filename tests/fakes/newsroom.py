@@ -219,7 +219,8 @@ async def open_newsroom(
     if not (folder / "brands" / BRAND / "brand.toml").exists():
         write_brand(folder / "brands" / BRAND, **brand)
     records = "" if engine == "sqlite" else f"{engine}:///{folder}"
-    async with open_runtime(Settings(data_dir=folder, records=records, **(settings or {})), clock=clock) as runtime:
+    chosen = Settings.model_validate({"data_dir": folder, "records": records, **(settings or {})})
+    async with open_runtime(chosen, clock=clock) as runtime:
 
         def models(rows: Records) -> Models:
             spending = Spending(rows, runtime.cache.for_brand(rows.brand), runtime.settings, clock)
