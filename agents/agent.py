@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,9 @@ from memory.embedding.protocol import Embedder
 from memory.records.protocol import Records
 from memory.rows.agents import AgentMemory
 from memory.rows.content import Post
+from tools.calls import READ_ONLY, Toolbox
+from tools.plugin_api import Effect
+from tools.registry import ToolSet, shipped_tools
 
 if TYPE_CHECKING:
     from agents.chat_models import Models
@@ -32,6 +35,22 @@ class AgentContext:
     clock: Clock
     session_id: str
     piece_id: str = ""
+    tools: ToolSet | None = None
+    """What may be called; None: what comes with the product and its plug-ins."""
+
+    def toolbox(self, agent: AgentType, *, effects: Collection[Effect] = READ_ONLY) -> Toolbox:
+        """The tools of one step of `agent`, opened for `effects` at most; `async with` records what was called."""
+        return Toolbox(
+            shipped_tools() if self.tools is None else self.tools,
+            agent=agent,
+            records=self.records,
+            embedder=self.embedder,
+            profile=self.profile,
+            clock=self.clock,
+            session_id=self.session_id,
+            piece_id=self.piece_id,
+            effects=effects,
+        )
 
 
 class _HandOver(BaseModel):
@@ -72,6 +91,8 @@ class Brief(_HandOver):
     """What the brand's knowledge lacks for this day, named."""
     avoided: tuple[str, ...] = ()
     """Sentences that were left out on purpose, each with its reason behind a colon."""
+    turn: int = 0
+    """Of a piece's share: which piece of the week it is for, from 0, so that no two take the same line of the brand's."""
 
 
 class Draft(_HandOver):

@@ -29,6 +29,9 @@ from config.vocabulary import AgentType
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+    from tools.calls import Toolbox
+    from tools.results import ToolResult
+
 V = TypeVar("V", bound=BaseModel)
 ATTEMPTS = 3
 LEAST_WAIT, MOST_WAIT = timedelta(seconds=1), timedelta(seconds=300)
@@ -147,6 +150,76 @@ class Models:
         )
         return await retrying(call)
 
+    async def look_up(
+        self,
+        tools: Toolbox,
+        *,
+        agent: AgentType,
+        system: str,
+        material: Mapping[str, Any],
+        session_id: str,
+        piece_id: str = "",
+    ) -> list[ToolResult]:
+        """What a hosted model found by calling `tools` about `material`: see `agents/tool_loop.py`."""
+        from agents.tool_loop import look_up
+
+        return await look_up(
+            self, tools, agent=agent, system=system, material=material, session_id=session_id, piece_id=piece_id
+        )
+
+    async def charged(self, name: str, ask: Callable[[], Any], **about: Any) -> Any:
+        """As `spend`, tried again as `structured` does."""
+        return await self._retried(lambda: self.spend(name, ask, **about))
+
+    async def spend(
+        self,
+        name: str,
+        ask: Callable[[], Any],
+        *,
+        size: int,
+        max_output_tokens: int,
+        agent: AgentType,
+        session_id: str,
+        piece_id: str = "",
+    ) -> Any:
+        """Ask the hosted model once, its worst case set aside first and settled after; `size` is the question in bytes.
+
+        Raises what `structured` raises of one attempt.
+        """
+        spending, price = self.spending, price_of(name)
+        # No tokenizer makes more tokens than there are bytes, so this is a bound and not an estimate.
+        worst = price.cost(Tokens(size + PROMPT_OVERHEAD, max_output_tokens))
+        row = await spending.reserve(model=name, worst_usd=worst, agent=agent, session_id=session_id, piece_id=piece_id)
+        try:
+            reply = await self._answered(name, ask)
+        except Unanswered:
+            await spending.settle(row, cost_usd=worst, tokens=Tokens(0, 0), assumed=True)
+            raise
+        except Unusable as error:
+            known = error.tokens
+            cost = price.cost(known) if known else worst
+            await spending.settle(row, cost_usd=cost, tokens=known or Tokens(0, 0), assumed=known is None)
+            raise
+        except (Unavailable, UsageError):
+            # The server said no before any work: nothing is billed.
+            await spending.settle(row, cost_usd=0.0, tokens=Tokens(0, 0))
+            raise
+        used = _tokens(reply["raw"] if isinstance(reply, Mapping) else reply)
+        tokens = used or Tokens(0, 0)
+        await spending.settle(row, cost_usd=price.cost(used) if used else worst, tokens=tokens, assumed=used is None)
+        return reply
+
+    async def _answered(self, name: str, ask: Callable[[], Any]) -> Any:
+        from agents.openai_models import translated
+
+        limit = self.settings.model_timeout.total_seconds()
+        try:
+            async with asyncio.timeout(limit):
+                with translated(name, self.clock):
+                    return await ask()
+        except TimeoutError:
+            raise Unanswered(f"model {name!r} did not answer in {limit:g} s: try again") from None
+
     def open(self, name: str) -> BaseChatModel:
         """The chat model of that name, opened once."""
         if name not in self._open:
@@ -215,31 +288,17 @@ class _Asked:
         return Answer(_usable(self.name, reply, self.schema), "template", self.name, tokens)
 
     async def _paid(self, messages: list[Any], form: dict[str, Any]) -> Answer[Any]:
-        spending, price = self.models.spending, price_of(self.name)
-        # No tokenizer makes more tokens than there are bytes, so this is a bound and not an estimate.
-        size = sum(len(message.text.encode()) for message in messages) + len(json.dumps(form).encode())
-        worst = price.cost(Tokens(size + PROMPT_OVERHEAD, self.max_output_tokens))
         bound = self._bound(form)
-        row = await spending.reserve(
-            model=self.name, worst_usd=worst, agent=self.agent, session_id=self.session_id, piece_id=self.piece_id
+        reply = await self.models.spend(
+            self.name,
+            lambda: bound.ainvoke(messages),
+            size=sum(len(message.text.encode()) for message in messages) + len(json.dumps(form).encode()),
+            max_output_tokens=self.max_output_tokens,
+            agent=self.agent,
+            session_id=self.session_id,
+            piece_id=self.piece_id,
         )
-        try:
-            reply = await self._call(bound, messages)
-        except Unanswered:
-            await spending.settle(row, cost_usd=worst, tokens=Tokens(0, 0), assumed=True)
-            raise
-        except Unusable as error:
-            known = error.tokens
-            cost = price.cost(known) if known else worst
-            await spending.settle(row, cost_usd=cost, tokens=known or Tokens(0, 0), assumed=known is None)
-            raise
-        except (Unavailable, UsageError):
-            # The server said no before any work: nothing is billed.
-            await spending.settle(row, cost_usd=0.0, tokens=Tokens(0, 0))
-            raise
-        used = _tokens(reply["raw"])
-        tokens = used or Tokens(0, 0)
-        await spending.settle(row, cost_usd=price.cost(used) if used else worst, tokens=tokens, assumed=used is None)
+        tokens = _tokens(reply["raw"]) or Tokens(0, 0)
         return Answer(_usable(self.name, reply, self.schema), "model", self.name, tokens)
 
     def _bound(self, form: dict[str, Any]) -> Any:
@@ -248,17 +307,6 @@ class _Asked:
         return self.models.open(self.name).with_structured_output(
             form, method=method, include_raw=True, max_completion_tokens=self.max_output_tokens
         )
-
-    async def _call(self, bound: Any, messages: list[Any]) -> Mapping[str, Any]:
-        from agents.openai_models import translated
-
-        limit = self.models.settings.model_timeout.total_seconds()
-        try:
-            async with asyncio.timeout(limit):
-                with translated(self.name, self.models.clock):
-                    return cast(Mapping[str, Any], await bound.ainvoke(messages))
-        except TimeoutError:
-            raise Unanswered(f"model {self.name!r} did not answer in {limit:g} s: try again") from None
 
 
 class _NotTheSchema(Exception):

@@ -8,16 +8,39 @@ from agents.agent import AgentContext, DayPlan
 from agents.answers import WeekAnswer
 from agents.chat_models import prompt
 from agents.research import passages_about
-from agents.sentences import visible
+from agents.sentences import mentions, visible
 from config.brand_profile import DAYS, Theme
 from config.vocabulary import AgentType
+from tools.calls import Toolbox
 
 
-async def plan_days(ctx: AgentContext, theme: Theme, days: Sequence[int]) -> list[DayPlan]:
+async def plan_days(ctx: AgentContext, theme: Theme, days: Sequence[int], *, cycle_key: str = "") -> list[DayPlan]:
     """A plan for each of `days` (1 is Monday), in that order: the brand's own where its theme has one, else derived.
 
-    Raises what `Models.structured` raises, when a day must be derived.
+    With the `cycle_key` of the week that is planned, a day whose title ran under this theme in the four weeks before is shown
+    from another side: one of its keywords that has not stood in a title since. Raises what `Models.structured` raises, when a
+    day must be derived.
     """
+    async with ctx.toolbox(AgentType.COORDINATION) as tools:
+        past = (await tools.call("past_content", before=cycle_key)).value if cycle_key else []
+        ran = [*dict.fromkeys(post["day_theme"] for post in past if post["theme"] == theme.title)]
+        planned = await _planned(ctx, tools, theme, days, ran)
+    return [_apart(planned[number], ran) for number in days]
+
+
+def _apart(day: DayPlan, ran: Sequence[str]) -> DayPlan:
+    titles = [title.lower() for title in ran]
+    if day.title.lower() not in titles:
+        return day
+    fresh = [word for word in day.keywords if not any(mentions(title, word) for title in (*titles, day.title))]
+    if not fresh:
+        return day
+    return day.model_copy(update={"title": f"{day.title}: {fresh[0]}"[:120]})
+
+
+async def _planned(
+    ctx: AgentContext, tools: Toolbox, theme: Theme, days: Sequence[int], ran: Sequence[str]
+) -> dict[int, DayPlan]:
     named = {DAYS.index(day.day) + 1: day for day in theme.days}
     planned = {
         number: DayPlan(day=number, title=day.title, angle=day.angle, keywords=day.keywords or theme.keywords)
@@ -25,17 +48,20 @@ async def plan_days(ctx: AgentContext, theme: Theme, days: Sequence[int]) -> lis
     }
     open_days = [number for number in days if number not in planned]
     if open_days:
-        planned |= await _derive(ctx, theme, open_days)
-    return [planned[number] for number in days]
+        planned |= await _derive(ctx, tools, theme, open_days, ran)
+    return planned
 
 
-async def _derive(ctx: AgentContext, theme: Theme, days: Sequence[int]) -> dict[int, DayPlan]:
-    passages = await passages_about(ctx, " ".join((theme.title, theme.description, *theme.keywords)), limit=12)
+async def _derive(
+    ctx: AgentContext, tools: Toolbox, theme: Theme, days: Sequence[int], ran: Sequence[str]
+) -> dict[int, DayPlan]:
+    passages = await passages_about(tools, " ".join((theme.title, theme.description, *theme.keywords)), limit=12)
     material = {
         "task": "week",
         "theme": {"title": theme.title, "description": theme.description, "keywords": list(theme.keywords)},
         "brand": {"title": ctx.profile.title, "audience": ctx.profile.audience},
         "days": list(days),
+        "ran_lately": list(ran),
         "passages": [passage.as_material() for passage in passages],
     }
     answer = await ctx.models.structured(

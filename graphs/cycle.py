@@ -84,7 +84,9 @@ async def plan(state: CycleState, runtime: Runtime[GraphContext]) -> CycleState:
     await _assign(context, AgentType.COORDINATION, "plan", f"plan {session.goal}")
     slots = session_slots(session)
     theme = Theme.model_validate(session.request["theme"])
-    days = await coordination.plan_days(context.agent, theme, sorted({slot.day for slot in slots}))
+    # A piece that is made on its own is about what was asked for, whatever ran lately.
+    week = session.cycle_key if session.kind == "cycle" else ""
+    days = await coordination.plan_days(context.agent, theme, sorted({slot.day for slot in slots}), cycle_key=week)
     skipped: dict[str, str] = {}
     brand = await context.records.get(Brand, realm="all", name=context.records.brand)
     for slot in slots:

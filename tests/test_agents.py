@@ -328,6 +328,9 @@ class ScriptedModels:
             raise self.outcome
         return Answer(self.outcome, "model", "openai:x", Tokens(1, 1))
 
+    async def look_up(self, *_: Any, **__: Any) -> list[Any]:
+        return []
+
 
 async def test_a_sentence_that_a_model_retold_is_no_fact(ctx: AgentContext) -> None:
     told = BriefAnswer(

@@ -67,6 +67,8 @@ class ToolAnswer:
     call: ToolCall
     result: ToolResult | None = None
     error: str = ""
+    over: bool = False
+    """It was beyond what one answer may ask for, and was not looked at."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,10 @@ class Toolbox:
         if left := calls[most:]:
             self._note("model", left[0].name, f"{len(left)} calls", "refused", f"over {most} calls in one answer")
         late = f"not called: at most {most} calls in one answer"
-        return [*(one for one in told if isinstance(one, ToolAnswer)), *(ToolAnswer(call, error=late) for call in left)]
+        return [
+            *(one for one in told if isinstance(one, ToolAnswer)),
+            *(ToolAnswer(call, error=late, over=True) for call in left),
+        ]
 
     async def _told(self, call: ToolCall) -> ToolAnswer:
         unknown = (
