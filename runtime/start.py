@@ -13,6 +13,7 @@ from config.errors import BadInput, Conflict
 from config.ids import new_id, new_token
 from config.vocabulary import TERMINAL_PIECE, SessionStatus
 from graphs.context import advance_session_task, note
+from graphs.grid import GridChange, edit_grid
 from graphs.sessions import session_piece_ids
 from graphs.week import Slot, week_slots
 from memory.records.protocol import Records
@@ -37,6 +38,14 @@ async def find_plans(records: Records, cycle_key: str) -> list[Session]:
     return plans
 
 
+def week_inputs(
+    theme: Theme, platforms: Sequence[str], types: Sequence[str], changes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What makes two requests for a week the same one."""
+    inputs: dict[str, Any] = {"theme": theme.name, "platforms": sorted(platforms), "types": sorted(types)}
+    return {**inputs, "changes": list(changes)} if changes else inputs
+
+
 async def start_cycle(
     runtime: Runtime,
     brand: str,
@@ -45,6 +54,7 @@ async def start_cycle(
     cycle_key: str,
     platforms: Sequence[str] = (),
     types: Sequence[str] = (),
+    changes: Sequence[GridChange] = (),
     replan: bool = False,
     by: str = "",
     session_id: str = "",
@@ -56,9 +66,9 @@ async def start_cycle(
     """
     await runtime.ensure_brand(brand)
     records = runtime.records.for_brand(brand)
-    profile = runtime.profile(brand)
+    profile, said = edit_grid(runtime.profile(brand), changes)
     chosen = profile.find_theme(theme)
-    inputs = {"theme": chosen.name, "platforms": sorted(platforms), "types": sorted(types)}
+    inputs = week_inputs(chosen, platforms, types, said)
     plans = await find_plans(records, cycle_key)
     if (
         plans

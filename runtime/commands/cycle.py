@@ -22,6 +22,7 @@ from runtime.commands.common import (
     run_session,
     run_threads,
 )
+from runtime.commands.cycle_plan import add_week_options, cycle_plan, week_changes
 
 if TYPE_CHECKING:
     from memory.records.protocol import Records
@@ -32,15 +33,13 @@ if TYPE_CHECKING:
 
 def register(verbs: Any) -> None:
     parts = add_parts(add_verb(verbs, "cycle", "plan and run a themed week"))
+    plan = add_verb(
+        parts, "plan", "the week on a page before anything is spent: grid, cost, gaps, conflicts; drop or change cells"
+    )
+    add_week_options(plan)
+    plan.set_defaults(run=lambda args: run_async(lambda: cycle_plan(args)))
     run = add_verb(parts, "run", "research, write and check a themed week; the same inputs again change nothing")
-    run.add_argument("--theme", required=True, help="name or title of a theme of the brand, or free text")
-    run.add_argument("--week", metavar="2026-W50", help="ISO week (default: next week in the brand's zone)")
-    run.add_argument(
-        "--platform", action="append", default=[], metavar="NAME", help="only this platform (may be repeated)"
-    )
-    run.add_argument(
-        "--type", action="append", default=[], metavar="NAME", help="only this content type (may be repeated)"
-    )
+    add_week_options(run)
     run.add_argument("--replan", action="store_true", help="cancel the week's unsealed pieces and plan it anew")
     run.add_argument("--detach", action="store_true", help="only enqueue it; `worker` processes do the work")
     run.add_argument("--by", help="who asks (default: COPYDESK_REVIEWER, else the login name)")
@@ -49,10 +48,19 @@ def register(verbs: Any) -> None:
 
 async def cycle_run(args: argparse.Namespace) -> int:
     """Start (or find) the week's session, run it here unless detached, and print what became of it."""
+    check_week(args)
+    async with opened(args) as (runtime, brand):
+        session = await start(runtime, brand, args)
+        if not args.detach and not await run_session(runtime, session, show=not args.json):
+            return INTERRUPTED
+        return await print_session(args, runtime, brand, session.id)
+
+
+def check_week(args: argparse.Namespace) -> None:
+    """Refuse what cannot be meant before anything is opened, so that a typing mistake leaves no data directory behind."""
     from config.vocabulary import CONTENT_TYPES, PLATFORMS
     from graphs.week import parse_week
 
-    # Refused before anything is opened, so that a typing mistake leaves no data directory behind.
     if not args.theme.strip() or len(args.theme) > 200:
         raise BadInput("--theme must say something, in at most 200 characters")
     for registry, names in ((PLATFORMS, args.platform), (CONTENT_TYPES, args.type)):
@@ -60,11 +68,7 @@ async def cycle_run(args: argparse.Namespace) -> int:
             registry.parse(name)
     if args.week:
         parse_week(args.week)
-    async with opened(args) as (runtime, brand):
-        session = await start(runtime, brand, args)
-        if not args.detach and not await run_session(runtime, session, show=not args.json):
-            return INTERRUPTED
-        return await print_session(args, runtime, brand, session.id)
+    week_changes(args)
 
 
 async def start(runtime: Runtime, brand: str, args: argparse.Namespace) -> Session:
@@ -98,6 +102,7 @@ async def start(runtime: Runtime, brand: str, args: argparse.Namespace) -> Sessi
         cycle_key=week,
         platforms=args.platform,
         types=args.type,
+        changes=week_changes(args),
         replan=args.replan,
         by=by,
     )

@@ -1,0 +1,243 @@
+"""A week on a page before anything is spent: its slots, what it will cost, what is missing, what stands in the way.
+
+Reads only. `runtime/start.py` starts the week that this shows, from the same inputs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from agents.forecast import Line, forecast
+from agents.spending import counted, day_of
+from config.brand_profile import DAYS, BrandProfile, Theme
+from config.errors import Unsupported
+from config.platforms import possible
+from config.vocabulary import TERMINAL_PIECE, SessionStatus
+from graphs.grid import GridChange, edit_grid
+from graphs.sessions import session_piece_ids
+from graphs.week import Slot, monday, week_slots
+from memory.knowledge import search
+from memory.records.protocol import Records
+from memory.rows.brand import BrandKnowledge
+from memory.rows.publication import ScheduledPublication
+from memory.rows.sessions import Session, Usage
+from memory.sentences import sentences
+from runtime.compose import Runtime
+from runtime.start import find_plans, week_inputs
+from tools.text import STOPWORDS
+from tools.text import words as words_of
+
+SENTENCES_A_PIECE = 2
+"""Fewest sentences of knowledge that a piece needs: what it says, and one to say beside it."""
+_AGAIN = timedelta(weeks=8)
+"""A theme that ran within this is named: readers remember."""
+
+
+@dataclass(frozen=True)
+class PlannedSlot:
+    """A slot of the week, and why nothing will be made for it; '' when something will."""
+
+    slot: Slot
+    skipped: str = ""
+
+
+@dataclass(frozen=True)
+class PlannedDay:
+    """What one day is about, and how many sentences of the brand's knowledge speak of it."""
+
+    day: int
+    title: str
+    """'' when the agents will derive it."""
+    pieces: int
+    sentences: int
+
+
+@dataclass(frozen=True)
+class WeekPlan:
+    """Everything about a week that is known before it runs."""
+
+    cycle_key: str
+    theme: Theme
+    zone: str
+    slots: tuple[PlannedSlot, ...]
+    days: tuple[PlannedDay, ...]
+    changes: tuple[str, ...]
+    forecast: tuple[Line, ...]
+    session_limit_usd: float
+    day_left_usd: float
+    gaps: tuple[str, ...]
+    conflicts: tuple[str, ...]
+    """What keeps `cycle run` from starting this week."""
+    warnings: tuple[str, ...]
+    exists: str = ""
+    """The session that these very inputs name already."""
+
+    @property
+    def expected_usd(self) -> float:
+        return round(sum(line.expected_usd for line in self.forecast), 6)
+
+    @property
+    def at_most_usd(self) -> float:
+        """The dearest that it can come to: the calls at their worst, or the session's limit if that is less."""
+        return round(min(sum(line.at_most_usd for line in self.forecast), self.session_limit_usd), 6)
+
+
+async def plan_week(
+    runtime: Runtime,
+    brand: str,
+    *,
+    theme: str,
+    cycle_key: str,
+    platforms: Sequence[str] = (),
+    types: Sequence[str] = (),
+    changes: Sequence[GridChange] = (),
+) -> WeekPlan:
+    """The page of that week. Asks no model, and writes nothing but the brand's own folder, if that costs nothing.
+
+    Raises BadInput for what `cycle run` would refuse to parse.
+    """
+    if _free(runtime):
+        await runtime.ensure_brand(brand)  # else the shipped documents would seem to be missing on the first day
+    records = runtime.records.for_brand(brand)
+    profile, said = edit_grid(runtime.profile(brand), changes)
+    chosen = profile.find_theme(theme)
+    slots = await _slots(runtime, records, profile, cycle_key, platforms, types)
+    made = [planned.slot for planned in slots if not planned.skipped]
+    days = await _days(runtime, records, chosen, made)
+    plans = await find_plans(records, cycle_key)
+    inputs = week_inputs(chosen, platforms, types, said)
+    exists, conflicts = _standing(plans, inputs, cycle_key)
+    if not made:
+        conflicts.append(f"nothing of week {cycle_key} is left to plan: choose a later week or other cells")
+    titles = {day.day for day in days if day.title}
+    lines = await forecast(
+        records,
+        runtime.clock,
+        model=runtime.settings.model,
+        pieces=len(made),
+        days=len(days),
+        derived=len(titles) < len(days),
+    )
+    rows = await records.list_rows(Usage, day=day_of(runtime.clock.now()))
+    plan = WeekPlan(
+        cycle_key=cycle_key,
+        theme=chosen,
+        zone=profile.zone,
+        slots=tuple(slots),
+        days=tuple(days),
+        changes=tuple(said),
+        forecast=tuple(lines),
+        session_limit_usd=runtime.settings.session_usd,
+        day_left_usd=round(max(0.0, runtime.settings.brand_day_usd - sum(map(counted, rows))), 6),
+        gaps=tuple(_gaps(days)),
+        conflicts=tuple(conflicts),
+        warnings=tuple(await _ran_lately(records, chosen, cycle_key)),
+        exists=exists,
+    )
+    return plan
+
+
+async def _slots(
+    runtime: Runtime,
+    records: Records,
+    profile: BrandProfile,
+    cycle_key: str,
+    platforms: Sequence[str],
+    types: Sequence[str],
+) -> list[PlannedSlot]:
+    now = runtime.clock.now()
+    plans = await find_plans(records, cycle_key)
+    ours = {id for plan in plans for id in session_piece_ids(plan)}  # a replan cancels them first
+    taken = {
+        (row.platform, row.account, row.scheduled_at): row.content_id
+        for row in await records.list_rows(ScheduledPublication, cycle_key=cycle_key)
+        if row.state == "published" or row.state not in TERMINAL_PIECE
+        if row.content_id not in ours or row.sealed_hash
+    }
+    slots = []
+    for slot in week_slots(profile, cycle_key, platforms=platforms, types=types):
+        holder = taken.get((slot.platform, slot.account, slot.at))
+        why = ""
+        if slot.at <= now:
+            why = "has passed"
+        elif not possible(slot.platform, slot.content_type):
+            why = f"{slot.platform} has no {slot.content_type}"
+        elif holder:
+            why = f"taken by piece {holder}"
+        slots.append(PlannedSlot(slot, why))
+    return slots
+
+
+async def _days(runtime: Runtime, records: Records, theme: Theme, slots: Sequence[Slot]) -> list[PlannedDay]:
+    named = {DAYS.index(day.day) + 1: day for day in theme.days}
+    pieces = Counter(slot.day for slot in slots)
+    days = []
+    for number in sorted(pieces):
+        day = named.get(number)
+        words = " ".join((day.title, day.angle, *day.keywords) if day else (theme.title, *theme.keywords))
+        known = await _sentences_about(runtime, records, words)
+        days.append(PlannedDay(number, day.title if day else "", pieces[number], known))
+    return days
+
+
+def _free(runtime: Runtime) -> bool:
+    return not runtime.settings.embedder.startswith("openai:")
+
+
+async def _sentences_about(runtime: Runtime, records: Records, words: str) -> int:
+    """How many sentences near `words` hold one of them; an embedder that costs money is not asked."""
+    # The first letters stand for the word: what research itself finds is judged when it runs, this only warns before.
+    stems = {word.lower()[:5] for word in words_of(words) if len(word) > 3 and word.lower() not in STOPWORDS}
+    only = {"knowledge_type": "document", "status": "active"}
+    if _free(runtime):
+        texts = [hit.text for hit in await search(records, runtime.embedder, words, 12)]
+    else:
+        try:
+            found = await records.search_text(BrandKnowledge, words, limit=12, **only)
+            texts = [scored.row.content for scored in found]
+        except Unsupported:
+            texts = [row.content for row in await records.find_by(BrandKnowledge, brand=records.brand) if row.chunk]
+    return sum(
+        any(word.lower()[:5] in stems for word in words_of(sentence))
+        for sentence in {sentence for text in texts for sentence in sentences(text)}
+    )
+
+
+def _gaps(days: Sequence[PlannedDay]) -> list[str]:
+    return [
+        f"{DAYS[day.day - 1]}: {day.sentences} sentences of knowledge for {day.pieces} pieces"
+        f"{f' about {day.title!r}' if day.title else ''}: add a document that covers it, or drop cells"
+        for day in days
+        if day.sentences < day.pieces * SENTENCES_A_PIECE
+    ]
+
+
+def _standing(plans: Sequence[Session], inputs: dict[str, object], cycle_key: str) -> tuple[str, list[str]]:
+    if not plans:
+        return "", []
+    last = plans[-1]
+    if last.request.get("inputs") == inputs:
+        return last.id, []
+    gone = last.status is SessionStatus.CANCELLED
+    what = "cancelled" if gone else "planned already"
+    return "", [f"week {cycle_key} is {what} (session {last.id}, theme {last.theme!r}): run it with --replan"]
+
+
+async def _ran_lately(records: Records, theme: Theme, cycle_key: str) -> list[str]:
+    sessions = [row for row in await records.list_rows(Session) if row.kind == "cycle" and row.cycle_key]
+    lately = sorted(
+        row.cycle_key
+        for row in sessions
+        if row.theme == theme.title
+        and row.cycle_key != cycle_key
+        and row.status is not SessionStatus.CANCELLED
+        and timedelta(0) <= monday(cycle_key) - monday(row.cycle_key) <= _AGAIN
+    )
+    return (
+        [f"theme {theme.title!r} ran in {', '.join(lately)}: its sentences of the last weeks are avoided"]
+        if lately
+        else []
+    )

@@ -1,0 +1,178 @@
+"""`cycle plan`: a week on a page before anything is spent, and `cycle run` of exactly that week."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agents.forecast import CHECKS, REVISIONS, forecast
+from agents.spending import Tokens, day_of, price_of
+from config.brand_profile import Cell, find_brand_folder, load_brand
+from config.clock import ManualClock
+from config.errors import BadInput
+from graphs.grid import GridChange, cell_name, edit_grid, parse_change
+from memory.records.protocol import open_records
+from memory.rows.sessions import Usage
+from tests.cli_support import RUN, WEEK, Cli, cli, planned, quiet_process, small_brand, week
+
+__all__ = ["cli", "planned", "quiet_process", "week"]  # fixtures
+PLAN = ("cycle", "plan", *RUN[2:])
+CAROUSEL = "tue/instagram/carousel"
+
+
+def test_the_page_shows_the_week_and_writes_no_session(cli: Cli) -> None:
+    small_brand(cli)
+    page = cli.ok(*PLAN)
+    assert [(slot["day"], slot["platform"], slot["content_type"], slot["skipped"]) for slot in page["slots"]] == [
+        (1, "instagram", "quote", ""),
+        (1, "facebook", "quote", ""),
+        (2, "instagram", "carousel", ""),
+    ]
+    assert [(day["day"], day["pieces"]) for day in page["days"]] == [(1, 2), (2, 1)]
+    assert page["forecast"]["at_most_usd"] == 0
+    assert (page["conflicts"], page["session_id"]) == ([], "")
+    assert cli.ok("session", "list") == []
+    assert {depth["ready"] for depth in cli.ok("queue", "list").values()} == {0}
+
+
+def test_what_knowledge_lacks_is_a_gap_before_a_word_is_written(cli: Cli) -> None:
+    small_brand(cli)
+    [gap, *_] = cli.ok(*PLAN, "--theme", "submarine gardening")["gaps"]
+    assert gap.startswith("monday: 0 sentences of knowledge for 2 pieces")
+
+
+def test_cells_are_dropped_changed_and_added_and_run_makes_exactly_those(cli: Cli) -> None:
+    small_brand(cli)
+    changes = (
+        "--drop",
+        "mon/facebook/quote",
+        "--change",
+        f"{CAROUSEL}=wed/instagram/quote",
+        "--add",
+        "sun/twitter/thread@10:00",
+    )
+    page = cli.ok(*PLAN, *changes)
+    places = [(slot["day"], slot["platform"], slot["content_type"], slot["local"][11:]) for slot in page["slots"]]
+    assert places == [
+        (1, "instagram", "quote", "08:00"),
+        (3, "instagram", "quote", "08:00"),
+        (7, "twitter", "thread", "10:00"),
+    ]
+    for change in changes:
+        assert change in page["run"], "what runs it is what is shown"
+    made = cli.ok(*RUN, *changes)
+    assert made["pieces"]["planned"] == 3
+    listed = cli.ok("piece", "list", "--session", made["session_id"])
+    assert [(piece["day"], piece["platform"], piece["content_type"]) for piece in listed] == [p[:3] for p in places]
+    again = cli.ok(*RUN, *reversed_flags(changes))
+    assert again["session_id"] == made["session_id"], "the same changes in another order are the same week"
+    assert cli.ok(*PLAN, *changes)["session_id"] == made["session_id"]
+    other = cli(*RUN)
+    assert (other.code, "--replan" in other.complaint) == (1, True)
+
+
+def reversed_flags(flags: tuple[str, ...]) -> list[str]:
+    pairs = [flags[n : n + 2] for n in range(0, len(flags), 2)]
+    return [word for pair in reversed(pairs) for word in pair]
+
+
+def test_a_week_that_is_planned_already_is_a_conflict_that_names_its_session(week: Cli) -> None:
+    [session] = week.ok("session", "list")
+    result = week("cycle", "plan", "--theme", "quiet-evenings", "--week", WEEK, "--json")
+    assert result.code == 1
+    [conflict] = result.json["conflicts"]
+    assert session["session_id"] in conflict
+    assert result.json["run"].split(" --data-dir")[0].endswith("--replan")
+    assert week.ok(*PLAN)["session_id"] == session["session_id"]
+
+
+def test_a_slot_that_another_piece_holds_is_left_out_and_said(week: Cli) -> None:
+    piece = week.ok("piece", "list")[0]
+    slot = next(s for s in week.ok(*PLAN)["slots"] if s["platform"] == piece["platform"])
+    week.ok("review", "approve", piece["piece_id"])
+    page = week.ok(*PLAN)
+    held = next(s for s in page["slots"] if s["at"] == slot["at"] and s["platform"] == slot["platform"])
+    assert held["skipped"] == f"taken by piece {piece['piece_id']}"
+    assert f"taken by piece {piece['piece_id']}" in week(*PLAN).out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--drop", "tue"), "--drop 'tue' is not a cell"),
+        (("--drop", "xyz/instagram/quote"), "'xyz' is not a day"),
+        (("--drop", "sun/instagram/quote"), "the grid has no such cell; on sunday it has none"),
+        (("--drop", "mon/instagramm/quote"), "'instagramm' is unknown"),
+        (("--add", "sun/instagram/quote"), "say when: sun/instagram/quote@08:00"),
+        (("--add", "sun/instagram/quote@8:60"), "time '8:60' is not a time"),
+        (("--add", "mon/instagram/quote@08:00"), "has a cell there already"),
+        (("--add", "sun/youtube/thread@08:00"), "youtube has no thread"),
+        (("--change", CAROUSEL), "write CELL=CELL"),
+    ],
+)
+def test_a_cell_that_cannot_be_meant_is_one_line_and_changes_nothing(
+    cli: Cli, flags: tuple[str, str], said: str
+) -> None:
+    small_brand(cli)
+    for verb in (PLAN, RUN):
+        result = cli(*verb, *flags)
+        assert (result.code, said in result.complaint) == (2, True), result
+    assert cli.ok("session", "list") == []
+
+
+def test_one_of_two_like_cells_is_named_by_its_time() -> None:
+    profile = load_brand(find_brand_folder("eesystem", Path("brands")))
+    grid = tuple(Cell(day="monday", platform="twitter", content_type="quote", time=time) for time in ("08:00", "18:00"))
+    profile = profile.model_copy(update={"grid": grid})
+    with pytest.raises(BadInput, match="names 2 cells: say which: mon/twitter/quote@08:00, mon/twitter/quote@18:00"):
+        edit_grid(profile, [GridChange(drop="mon/twitter/quote")])
+    left, said = edit_grid(profile, [GridChange(drop="mon/twitter/quote@18:00")])
+    assert ([cell_name(cell) for cell in left.grid], said) == (
+        ["mon/twitter/quote@08:00"],
+        ["-mon/twitter/quote@18:00"],
+    )
+    assert edit_grid(left, [parse_change("mon/twitter/quote=mon/twitter/quote")])[1] == [], "no change is none"
+
+
+async def test_the_forecast_rests_on_what_calls_used_and_never_falls_short_of_every_revision(
+    tmp_path: Path,
+) -> None:
+    clock, model = ManualClock(), "openai:gpt-4o-mini"
+    async with open_records(f"sqlite:///{tmp_path}/records.db", clock=clock) as store:
+        records = store.for_brand("acme")
+        guess = await forecast(records, clock, model=model, pieces=10, days=5, derived=True)
+        assert {line.agent: (line.calls, line.most_calls) for line in guess} == {
+            "coordination": (1, 1),
+            "research": (5, 5),
+            "creation": (10, 10 * (1 + REVISIONS)),
+            "compliance": (10 * CHECKS, 10 * CHECKS * (1 + REVISIONS)),
+        }
+        assert {line.basis for line in guess} == {"typical sizes"}
+        now = clock.now()
+        for n in range(4):
+            await records.put(
+                Usage(
+                    brand="acme",
+                    day=day_of(now),
+                    id=f"u{n}",
+                    session_id="s",
+                    agent_type="creation",
+                    model=model,
+                    status="settled",
+                    input_tokens=1000 + n,
+                    output_tokens=100,
+                    expires_after=now,
+                    created_at=now,
+                    updated_at=now,
+                )
+            )
+        known = {
+            line.agent: line for line in await forecast(records, clock, model=model, pieces=10, days=5, derived=False)
+        }
+        assert "coordination" not in known
+        assert known["creation"].basis == "4 calls of the last 28 days"
+        assert known["creation"].expected_usd == pytest.approx(10 * price_of(model).cost(Tokens(1001, 100)), abs=1e-6)
+        assert all(line.at_most_usd >= line.expected_usd for line in known.values())
+        free = await forecast(records, clock, model="offline:", pieces=10, days=5, derived=False)
+        assert sum(line.at_most_usd for line in free) == 0
