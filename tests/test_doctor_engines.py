@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from config.settings import Settings
 from memory.queue.protocol import Depth
 from runtime.commands.doctor import Report
-from runtime.commands.doctor_engines import _judge, _known_hole, look_at_backlog
+from runtime.commands.doctor_engines import _judge, _known_hole, look_at_backlog, look_at_places
 from tests.cli_support import Cli, cli, quiet_process
 from tests.fakes.data_api import DataApi, Keyspace
 from tests.fakes.redis_server import RedisServer
@@ -164,17 +165,22 @@ def test_a_redis_that_is_away_is_one_finding(cli: Cli, server: RedisServer, monk
     assert "cannot be used" in cli("doctor").out
 
 
+def other(report: Any) -> list[dict[str, str]]:
+    """The findings, but for the one that this machine's queue and cache beside AstraDB deserve."""
+    return [found for found in report.json["findings"] if "in a file of this machine" not in found["finding"]]
+
+
 def test_what_astradb_lacks_is_found_and_db_init_makes_it(cli: Cli, api: DataApi) -> None:
     report = cli("doctor", "--json")
     assert report.code == 1
-    assert {row["mend"] for row in report.json["findings"]} == {"run_agents.py db init"}
-    assert any("tables" in row["finding"] for row in report.json["findings"])
+    assert {row["mend"] for row in other(report)} == {"run_agents.py db init"}
+    assert any("tables" in row["finding"] for row in other(report))
     made = cli("db", "init", "--json")
     assert made.code == 0, made.err
     assert "permits" in made.json["astra"]["collections"]
     assert len(made.json["astra"]["tables"]) > 20
     report = cli("doctor", "--json")
-    assert (report.code, report.json["findings"]) == (0, [])
+    assert other(report) == []
     assert 0 < report.json["astra"]["indexes"] <= 100
     assert "secret" not in report.out, "passwords are masked"
     again = cli("db", "init", "--json")
@@ -191,7 +197,7 @@ def test_a_database_whose_indexes_are_nearly_used_up_is_a_finding(
     from runtime.commands import doctor_engines
 
     monkeypatch.setattr(doctor_engines, "FULL", 0.1)
-    [finding] = cli("doctor", "--json").json["findings"]
+    [finding] = other(cli("doctor", "--json"))
     assert "indexes that a database holds are taken" in finding["finding"]
 
 
@@ -200,11 +206,42 @@ def test_an_astradb_that_is_away_or_refuses_is_one_finding(
 ) -> None:
     api.fail("401", times=99)
     report = cli("doctor", "--json")
-    [finding] = report.json["findings"]
+    [finding] = other(report)
     assert "COPYDESK_ASTRA_TOKEN" in finding["mend"]
     api.faults.clear()
     api.fail("503", times=99)
     report = cli("doctor", "--json")
     assert report.code == 1
-    [finding] = report.json["findings"]
+    [finding] = other(report)
     assert "503" in finding["finding"]
+
+
+@pytest.mark.parametrize(
+    ("stores", "says", "mend"),
+    [
+        ({}, "tasks wait in a file", "COPYDESK_QUEUE=redis://HOST:6379/0 COPYDESK_CACHE=redis://HOST:6379/0"),
+        ({"queue": "redis://localhost:6379/0"}, "budgets are counted", "COPYDESK_CACHE=redis://HOST:6379/0"),
+    ],
+)
+def test_rows_of_all_machines_beside_tasks_or_budgets_of_one_are_a_finding(
+    stores: dict[str, str], says: str, mend: str
+) -> None:
+    report = Report()
+    look_at_places(Settings(records="astra+http://h:1/desk", **stores), report)
+    [finding] = report.findings
+    assert says in finding["finding"]
+    assert finding["mend"] == f"export {mend} # on every machine alike"
+
+
+@pytest.mark.parametrize(
+    "stores",
+    [
+        {},
+        {"queue": "redis://localhost:6379/0"},
+        {"records": "astra+http://h:1/desk", "queue": "redis://localhost/0", "cache": "redis://localhost/0"},
+    ],
+)
+def test_stores_that_go_together_are_no_finding(stores: dict[str, str]) -> None:
+    report = Report()
+    look_at_places(Settings(**stores), report)
+    assert report.findings == []

@@ -48,7 +48,21 @@ async def look_at_engines(settings: Settings, report: Findings) -> bool:
         usable = await _redis(url, report) and usable
     if settings.records_url.startswith("astra"):
         usable = await _astra(settings, report) and usable
+    look_at_places(settings, report)
     return usable
+
+
+def look_at_places(settings: Settings, report: Findings) -> None:
+    """Rows that every machine reaches, beside tasks or budgets that only this one does."""
+    urls = {"COPYDESK_QUEUE": settings.queue_url, "COPYDESK_CACHE": settings.cache_url}
+    local = [name for name, url in urls.items() if not is_remote(url)]
+    if is_remote(settings.records_url) and local:
+        found = "tasks wait" if "COPYDESK_QUEUE" in local else "budgets are counted"
+        more = "do the same work again" if "COPYDESK_QUEUE" in local else "spend the same money again"
+        report.find(
+            f"rows are in AstraDB, but {found} in a file of this machine: a worker on another machine would {more}",
+            f"export {' '.join(f'{name}=redis://HOST:6379/0' for name in local)} # on every machine alike",
+        )
 
 
 # Redis
