@@ -17,7 +17,21 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 def new_id(now: datetime) -> str:
     """A fresh uuid7 (RFC 9562, section 5.7) for the instant `now`: ids made later sort later, to the millisecond."""
-    value = (to_millis(now) & ((1 << 48) - 1)) << 80 | int.from_bytes(os.urandom(10), "big")
+    return _uuid7(now, os.urandom(10))
+
+
+def name_id_at(instant: datetime, *parts: str | int) -> str:
+    """The id of what `parts` name and that happened at `instant`: always the same one, and it sorts as those of `new_id`."""
+    return _uuid7(instant, uuid.UUID(name_id(*parts)).bytes[6:])
+
+
+def first_id(instant: datetime) -> str:
+    """The least id of the millisecond `instant`: those made at it or later are not below it."""
+    return _uuid7(instant, bytes(10))
+
+
+def _uuid7(instant: datetime, rest: bytes) -> str:
+    value = (to_millis(instant) & ((1 << 48) - 1)) << 80 | int.from_bytes(rest, "big")
     value = value & ~(0xF << 76) | (0x7 << 76)
     value = value & ~(0x3 << 62) | (0x2 << 62)
     return str(uuid.UUID(int=value))

@@ -13,9 +13,11 @@ from config.clock import Clock
 from config.errors import Damaged, DiskFull, LeaseLost, Unavailable
 from config.ids import new_id
 from config.settings import Settings
-from memory.cache.protocol import AGENT_TTL, COORD_TTL, Cache
+from memory.cache.protocol import AGENT_TTL, Cache
 from memory.embedding.protocol import Embedder
+from memory.events.protocol import EventStream
 from memory.lease import LeaseGuard
+from memory.live import Teller
 from memory.queue.protocol import GENERATION_QUEUE, Task
 from memory.records.protocol import Records
 from memory.rows.brand import Control
@@ -33,6 +35,15 @@ PASS_THROUGH = (LeaseLost, CancelRequested, DiskFull, Damaged)
 
 
 @dataclass(frozen=True)
+class Live:
+    """Where people look while a session runs."""
+
+    cache: Cache
+    events: EventStream
+    teller: Teller
+
+
+@dataclass(frozen=True)
 class GraphContext:
     """Services of one task, all bound to its lease."""
 
@@ -47,7 +58,7 @@ class GraphContext:
     """Takes Tasks; best effort, because reconcile finds whatever it loses."""
     session_id: str
     piece_id: str = ""
-    cache: Cache | None = None
+    live: Live | None = None
     """Live status for people who watch; nothing is read back from it."""
     variants: UserSessions | None = None
     """Where drafts go that were not used."""
@@ -61,21 +72,27 @@ class GraphContext:
                 raise CancelRequested(name)
 
     async def note(self, name: str, *, actor: str = "", **detail: Any) -> None:
-        """Append an event of this session, and show it to whoever watches."""
+        """Append an event of this session, and show whose it is."""
         await note(
             self.records, self.clock, name, session_id=self.session_id, piece_id=self.piece_id, actor=actor, **detail
         )
-        await self.show(name, actor=actor)
+        await self.status(name, actor=actor)
 
-    async def show(self, name: str, *, actor: str = "") -> None:
-        """Write what an agent does now to the cache. A cache that is away costs nothing but the view."""
-        if self.cache is None:
-            return
-        seen = {"event": name, "piece_id": self.piece_id, "at": self.clock.now().isoformat()}
-        with suppress(Unavailable, Damaged, DiskFull):
-            if actor:
-                await self.cache.put(f"agent:{actor}:{self.session_id}", seen, ttl=AGENT_TTL)
-            await self.cache.append(f"coord:{self.session_id}", {**seen, "actor": actor}, ttl=COORD_TTL)
+    async def show(self, name: str, *, actor: str) -> None:
+        """Tell whoever watches what an agent begins to do. It is kept for an hour at most, and costs nothing if it is lost."""
+        await self.status(name, actor=actor)
+        if (live := self.live) is not None:
+            step = an_event(
+                self.records, self.clock, name, session_id=self.session_id, piece_id=self.piece_id, actor=actor
+            )
+            await live.teller.tell(lambda: live.events.append(step))
+
+    async def status(self, name: str, *, actor: str) -> None:
+        """Write what an agent does now to the cache, for five minutes."""
+        if actor and (live := self.live) is not None:
+            key, seen = f"agent:{actor}:{self.session_id}", {"event": name, "piece_id": self.piece_id}
+            seen["at"] = self.clock.now().isoformat()
+            await live.teller.tell(lambda: live.cache.put(key, seen, ttl=AGENT_TTL))
 
     async def keep_variant(self, piece: Piece, revision: Revision) -> None:
         """Keep a draft that another one replaced, for a week, for people who look for it."""
@@ -102,20 +119,15 @@ async def note(
     **detail: Any,
 ) -> None:
     """Append an event: `name` is noun.verb_past, `detail` JSON-plain."""
-    now = clock.now()
     await records.put(
-        Event(
-            brand=records.brand,
-            day=now.date().isoformat(),
-            id=new_id(now),
-            name=name,
-            session_id=session_id,
-            piece_id=piece_id,
-            actor=actor,
-            detail=detail,
-            created_at=now,
-        )
+        an_event(records, clock, name, session_id=session_id, piece_id=piece_id, actor=actor, detail=detail)
     )
+
+
+def an_event(records: Records, clock: Clock, name: str, **fields: Any) -> Event:
+    """An event that happens now, not yet written."""
+    now = clock.now()
+    return Event(brand=records.brand, day=now.date().isoformat(), id=new_id(now), name=name, created_at=now, **fields)
 
 
 def advance_piece_task(brand: str, piece_id: str, clock: Clock, *, priority: int = 5) -> Task:

@@ -52,7 +52,7 @@ async def _start(runtime: Runtime[GraphContext]) -> tuple[GraphContext, Piece]:
 async def draft(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
     """Write the first revision, unless this run has one already."""
     context, piece = await _start(runtime)
-    await context.show("piece.drafting", actor=AgentType.CREATION)
+    await context.show("draft.started", actor=AgentType.CREATION)
     if piece.content_hash and state.get("start_at") == "checks":
         return {"content_hash": piece.content_hash, "revision": 0}
     revision = await find_written(context, piece, 0)
@@ -313,7 +313,7 @@ async def settle(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
         )
     if piece.state is PieceState.APPROVED:
         await remember_used(runtime.store, piece, revision)
-    await context.show(f"piece.{piece.state}", actor=AgentType.COORDINATION)
+    await context.status(f"piece.{piece.state}", actor=AgentType.COORDINATION)
     await write_embedding(context.records, context.embedder, context.clock, piece, revision.post)
     return {}
 

@@ -137,4 +137,26 @@ CREATE TABLE short_term_notes (
 CREATE INDEX idx_short_term_notes_expires_at ON short_term_notes (expires_at)
 """
 
-MIGRATIONS = (m001_initial,)
+
+def m002_session_events(connection: sqlite3.Connection) -> None:
+    for statement in _SESSION_EVENTS:
+        connection.execute(statement)
+
+
+_SESSION_EVENTS = (
+    """
+    CREATE TABLE session_events (
+        seq INTEGER PRIMARY KEY,                -- in the order of commits; above epoch milliseconds x 1000, so that a number
+                                                -- means the same event also when the file was made anew
+        brand TEXT NOT NULL,
+        session_id TEXT NOT NULL,
+        prev INTEGER NOT NULL,                  -- seq of the session's event before this one, 0 if none was held
+        event TEXT NOT NULL,                    -- JSON
+        expires_at INTEGER NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX idx_session_events_session ON session_events (brand, session_id, seq)",
+    "CREATE INDEX idx_session_events_expires_at ON session_events (expires_at)",
+)
+
+MIGRATIONS = (m001_initial, m002_session_events)

@@ -19,12 +19,14 @@ from config.clock import Clock, SystemClock
 from config.ids import new_token
 from config.log import register_secrets
 from config.settings import Settings
-from graphs.context import GraphContext
+from graphs.context import GraphContext, Live
 from memory.brands import add_shipped_documents, load_brand_rows
 from memory.cache.protocol import CacheStore, open_cache
 from memory.checkpoints.protocol import Checkpoints, open_checkpoints
 from memory.embedding.protocol import Embedder, open_embedder
+from memory.events.protocol import EventStore, open_events
 from memory.lease import LeaseGuard
+from memory.live import Teller, live_records
 from memory.queue.owner import current_owner
 from memory.queue.protocol import Owner, TaskQueue, open_queue
 from memory.records.protocol import Records, RecordsStore, open_records
@@ -49,6 +51,8 @@ class Runtime:
     records: RecordsStore
     queue: TaskQueue
     cache: CacheStore
+    events: EventStore
+    teller: Teller
     checkpoints: Checkpoints
     user_sessions: UserSessionsStore
     embedder: Embedder
@@ -126,7 +130,7 @@ class Runtime:
             enqueue=enqueue or self.queue.enqueue,
             session_id=session_id,
             piece_id=piece_id,
-            cache=self.cache.for_brand(brand),
+            live=Live(self.cache.for_brand(brand), self.events.for_brand(brand), self.teller),
             variants=self.user_sessions.for_brand(brand),
         )
 
@@ -159,16 +163,22 @@ async def open_runtime(
         embedder = open_embedder(
             settings.embedder, **({} if settings.embedder == "hash-v1" else {"settings": settings})
         )
+        records = await stack.enter_async_context(
+            open_records(settings.records_url, clock=clock, astra_token=settings.astra_token.get_secret_value())
+        )
+        cache = await stack.enter_async_context(open_cache(settings.cache_url, clock=clock))
+        events = await stack.enter_async_context(open_events(settings.cache_url, clock=clock))
+        teller = Teller(clock)
         yield Runtime(
             settings=settings,
             clock=clock,
-            records=await stack.enter_async_context(
-                open_records(settings.records_url, clock=clock, astra_token=settings.astra_token.get_secret_value())
-            ),
+            records=live_records(records, teller=teller, events=events, cache=cache),
             queue=await stack.enter_async_context(
                 open_queue(settings.queue_url, clock=clock, max_length=settings.max_queue)
             ),
-            cache=await stack.enter_async_context(open_cache(settings.cache_url, clock=clock)),
+            cache=cache,
+            events=events,
+            teller=teller,
             checkpoints=await stack.enter_async_context(
                 open_checkpoints(
                     settings.checkpoints_url, clock=clock, astra_token=settings.astra_token.get_secret_value()

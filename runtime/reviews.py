@@ -6,15 +6,17 @@ durable before the command answers; applying it is the work of whoever advances 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from config.errors import AlreadyPublished, Conflict
+from config.errors import AlreadyPublished, Conflict, Unavailable
 from config.ids import new_token
 from config.vocabulary import CheckResult, Decision, PieceState
 from graphs.context import advance_piece_task, note
 from graphs.ids import review_id
 from graphs.pieces import find_schedule, get_revision
+from memory.cache.protocol import ReviewIndex, Stale
 from memory.records.protocol import Records
 from memory.rows.checks import Review
 from memory.rows.content import Piece, Post, Revision
@@ -45,8 +47,28 @@ async def pending_reviews(records: Records, *, session_id: str = "") -> list[Rev
     open_rows = [
         row for row in rows if await records.find_once("decision", f"{row.piece_id}|{row.content_hash}", Review) is None
     ]
-    order = {"critical": 0, "important": 1, "preferred": 2, None: 3}
-    return sorted(open_rows, key=lambda row: (order[row.severity], row.created_at, row.id))
+    return sorted(open_rows, key=lambda row: row.place)
+
+
+async def listed_reviews(records: Records, index: ReviewIndex | None, *, session_id: str = "") -> list[Review]:
+    """As `pending_reviews`, for reading alone: from the index where there is one, which may be a minute behind.
+
+    An index that is not known to be whole is rebuilt from the rows, and one that is away is done without. Decide by
+    `pending_reviews`.
+    """
+    try:
+        found = await index.pending() if index is not None else None
+    except Unavailable:
+        index = found = None
+    if found is None:
+        return await pending_reviews(records, session_id=session_id)
+    if isinstance(found, Stale):
+        rows = await pending_reviews(records)
+        if index is not None:
+            with suppress(Unavailable):
+                await index.rebuild(rows, found)
+        found = rows
+    return [row for row in found if not session_id or row.session_id == session_id]
 
 
 async def decide(

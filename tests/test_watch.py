@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import pytest
 from config.clock import ManualClock
 from config.errors import Unavailable
 from config.vocabulary import SessionStatus
+from memory.records.protocol import Records
 from memory.rows.sessions import Session
-from runtime.commands.watch import Events, JsonView, follow
+from runtime.commands.watch import JsonView, follow
 from tests.cli_support import MONDAY, ROOT, WEEK, Cli, cli, environment, quiet_process, small_brand
 from tests.fakes.data_api import DataApi, Keyspace
 from tests.fakes.newsroom import open_newsroom
@@ -111,33 +112,6 @@ def test_an_unknown_session_is_one_line(cli: Cli) -> None:
     assert cli("watch", "no such").code == 2
 
 
-class Lists:
-    """A cache of one list, which the test sets."""
-
-    def __init__(self) -> None:
-        self.list: list[Any] = []
-
-    async def items(self, key: str) -> Sequence[Any]:
-        return list(self.list)
-
-
-def an_event(n: int) -> dict[str, str]:
-    return {"at": f"2026-12-07T09:00:{n:02d}+00:00", "event": "piece.drafted", "piece_id": f"p{n}", "actor": "creation"}
-
-
-async def test_an_event_is_told_once_also_when_the_list_is_cut_wiped_and_spoilt() -> None:
-    cache = Lists()
-    events = Events(cache, "s")  # type: ignore[arg-type]
-    cache.list = [an_event(1), an_event(2)]
-    assert [event["piece_id"] for event in await events.new()] == ["p1", "p2"]
-    cache.list = [an_event(2), an_event(3)]  # the oldest made room
-    assert [event["piece_id"] for event in await events.new()] == ["p3"]
-    cache.list = []
-    assert await events.new() == []
-    cache.list = [an_event(3), "not ours", an_event(4)]
-    assert [event["piece_id"] for event in await events.new()] == ["p4"]
-
-
 async def test_a_store_that_is_away_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,15 +119,24 @@ async def test_a_store_that_is_away_is_waited_for(
         session = await room.drafted()
         assert session.status is SessionStatus.WAITING
         missing = [3]
-        inner = type(room.records).get
+        store = room.runtime.records
 
-        async def away(self: Any, row_type: Any, **key: Any) -> Any:
-            if row_type is Session and missing[0]:
-                missing[0] -= 1
-                raise Unavailable("nobody answers")
-            return await inner(self, row_type, **key)
+        class Away:
+            """Records that do not answer at first."""
 
-        monkeypatch.setattr(type(room.records), "get", away)
+            def __init__(self, records: Records) -> None:
+                self._records = records
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._records, name)
+
+            async def get(self, row_type: Any, **key: Any) -> Any:
+                if row_type is Session and missing[0]:
+                    missing[0] -= 1
+                    raise Unavailable("nobody answers")
+                return await self._records.get(row_type, **key)
+
+        monkeypatch.setattr(store, "for_brand", lambda brand, inner=store.for_brand: Away(inner(brand)))
         ended = await follow(room.runtime, session, JsonView(session))
     assert ended.status is SessionStatus.WAITING
     kinds = [line["type"] for line in told(capsys.readouterr().out)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from importlib import import_module
@@ -12,12 +13,25 @@ from typing import Any, Protocol, cast
 
 from config.clock import Clock
 from config.errors import SettingsError
+from memory.rows.checks import Review
 
 SESSION_TTL = timedelta(minutes=30)
 CONTENT_TTL = timedelta(hours=24)
 BRAND_TTL = timedelta(hours=1)
 AGENT_TTL = timedelta(minutes=5)
 COORD_TTL = timedelta(hours=1)
+
+
+REVIEWS_TTL = timedelta(minutes=1)
+"""So long an index of reviews is believed that was not told of a change, because its teller died or could not reach it."""
+
+
+@dataclass(frozen=True)
+class Stale:
+    """The answer of an index that is not known to be whole."""
+
+    change: str
+    """The last change that it was told of."""
 
 
 class Held(StrEnum):
@@ -80,11 +94,44 @@ class Cache(Protocol):
         ...
 
 
+class ReviewIndex(Protocol):
+    """The seed's `compliance_review_queue`: one brand's pending reviews in the order in which humans read them.
+
+    It is here and not among the queues because nothing is leased from it and nothing is lost with it: it is a copy of rows,
+    for people, and a decision is never taken from it. It is told of each review as its row is written (`memory/live.py`),
+    and is rebuilt from the rows by whoever asks when it is not known to be whole (`runtime/reviews.py`).
+    """
+
+    async def put(self, *reviews: Review) -> None:
+        """Add pending reviews, or replace them by id."""
+        ...
+
+    async def remove(self, *ids: str) -> None:
+        """Take out reviews that are decided; no error for others."""
+        ...
+
+    async def pending(self) -> Sequence[Review] | Stale:
+        """The reviews, critical first, then oldest. Stale when it was never built, was wiped in whole or part, or was last
+        built more than `REVIEWS_TTL` ago: then the rows are to be asked, and the index built from them."""
+        ...
+
+    async def rebuild(self, reviews: Sequence[Review], stale: Stale) -> bool:
+        """Make the index exactly `reviews`, which were read after `stale` was answered.
+
+        False, with nothing changed, if it was told of a change meanwhile, which those rows may not have.
+        """
+        ...
+
+
 class CacheStore(Protocol):
     """An open engine."""
 
     def for_brand(self, brand: str) -> Cache:
         """The cache of one brand: it neither sees nor changes another brand's keys."""
+        ...
+
+    def review_index(self, brand: str) -> ReviewIndex | None:
+        """The index of the brand's pending reviews; None where the rows are as near as an index would be."""
         ...
 
     async def sweep(self) -> int:

@@ -17,6 +17,7 @@ from config.clock import Clock, SystemClock, to_millis
 from config.errors import BadInput
 from config.ids import new_token, parse_slug
 from memory.cache.protocol import Held
+from memory.cache.redis_reviews import RedisReviewIndex
 from memory.json_text import to_json_text
 from memory.redis_client import RedisServer, open_redis
 
@@ -109,12 +110,19 @@ class RedisCacheStore:
         self._server = server
         self._clock = clock
         self._brands: dict[str, RedisCache] = {}
+        self._reviews: dict[str, RedisReviewIndex] = {}
 
     def for_brand(self, brand: str) -> RedisCache:
         name = parse_slug(brand, what="brand")
         if name not in self._brands:
             self._brands[name] = RedisCache(self._server, self._clock, name)
         return self._brands[name]
+
+    def review_index(self, brand: str) -> RedisReviewIndex:
+        name = parse_slug(brand, what="brand")
+        if name not in self._reviews:
+            self._reviews[name] = RedisReviewIndex(self._server, name)
+        return self._reviews[name]
 
     async def sweep(self) -> int:
         # Redis has deleted what expired already; only a test's clock leaves anything to do.

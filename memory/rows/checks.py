@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from config.vocabulary import CheckResult, Decision, Severity
@@ -76,3 +78,9 @@ class Review(Row):
     decided_at: Instant | None = None
     created_at: Instant
     updated_at: Instant
+
+    @property
+    def place(self) -> tuple[int, datetime, str]:
+        """Where it stands among those that wait: critical first, then oldest."""
+        rank = list(Severity).index(self.severity) if self.severity is not None else len(Severity)
+        return rank, self.created_at, self.id

@@ -93,12 +93,13 @@ async def _pass(args: argparse.Namespace) -> int:
 async def review_list(args: argparse.Namespace) -> int:
     """Print the open reviews."""
     from runtime.commands.lookup import find_session, parse_ref
-    from runtime.reviews import pending_reviews
+    from runtime.reviews import listed_reviews
 
     ref = parse_ref(args.session, what="--session") if args.session else ""
     async with opened(args) as (runtime, brand):
         records = runtime.records.for_brand(brand)
-        rows = await pending_reviews(records, session_id=(await find_session(records, ref)).id if ref else "")
+        session_id = (await find_session(records, ref)).id if ref else ""
+        rows = await listed_reviews(records, runtime.cache.review_index(brand), session_id=session_id)
         shape = [
             {
                 "piece_id": row.piece_id,

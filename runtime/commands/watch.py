@@ -23,16 +23,16 @@ from runtime.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from memory.cache.protocol import Cache
     from memory.records.protocol import Records
     from memory.rows.content import Piece
-    from memory.rows.sessions import Session
+    from memory.rows.sessions import Event, Session
     from runtime.compose import Runtime
 
-LOOK_EVERY = timedelta(milliseconds=500)
-"""How often the cache is asked for events."""
-ROWS_EVERY_S = 2.0
-"""Longest time between two looks at the rows; an event makes it look at once."""
+WAIT = timedelta(seconds=4)
+"""How long one call waits at the stream."""
+LOOK_AGAIN = timedelta(milliseconds=500)
+LOOKS = 6
+"""What a session became may be told a moment before its row says it: so often the row is read then, `LOOK_AGAIN` apart."""
 AWAY_EVERY = timedelta(seconds=2)
 SHOWN_EVENTS = 8
 
@@ -63,53 +63,64 @@ async def run_watch(args: argparse.Namespace) -> int:
     return OK if session.status is SessionStatus.DONE else FINDINGS
 
 
-class Events:
-    """The session's events in the cache, each told once. The list keeps the latest few hundred, and may vanish."""
-
-    def __init__(self, cache: Cache, session_id: str) -> None:
-        self._cache = cache
-        self._key = f"coord:{session_id}"
-        self._seen: frozenset[str] = frozenset()
-
-    async def new(self) -> list[dict[str, str]]:
-        """What came since the last call, oldest first. Raises Unavailable."""
-        items = [item for item in await self._cache.items(self._key) if isinstance(item, dict)]
-        told = [{name: str(item.get(name, "")) for name in ("at", "event", "piece_id", "actor")} for item in items]
-        # By what is shown: a step that ran again in the same millisecond is no news.
-        named = {json.dumps(item): item for item in told}
-        fresh = [item for name, item in named.items() if name not in self._seen]
-        if named:  # a cache that was wiped starts anew; what was told before stays told
-            self._seen = frozenset(named)
-        return fresh
-
-
 async def follow(runtime: Runtime, session: Session, view: View) -> Session:
-    """Tell `view` what changes until the session is terminal or waits; its last row. A store that is away is waited for."""
+    """Tell `view` what changes until the session is terminal or waits; its last row. A store that is away is waited for.
+
+    Waits at the event stream and moves the pieces by what it says. The rows are read at the start, when an event is about the
+    session itself, and every `ROWS_EVERY` in case the stream has lost something.
+    """
     from config.errors import Unavailable
     from config.vocabulary import SessionStatus
+    from memory.events.follower import Follower
 
     clock, records = runtime.clock, runtime.records.for_brand(session.brand)
-    events = Events(runtime.cache.for_brand(session.brand), session.id)
-    looked = float("-inf")
+    stream = runtime.events.for_brand(session.brand)
+    follower = Follower(records, stream, clock, session.id, since=session.created_at)
+    pieces: dict[str, Piece] = {}
+    looks, looked = 1, float("-inf")
     while True:
         try:
-            fresh = await events.new()
-        except Unavailable:
-            fresh = []  # the rows tell the same, a little later
-        if fresh or clock.boottime() - looked >= ROWS_EVERY_S:
-            try:
-                session, pieces = await _rows(records, session)
-            except Unavailable as error:
-                view.away(str(error))
-                view.happened(fresh)
-                await clock.sleep(AWAY_EVERY)
-                continue
-            looked = clock.boottime()
-            view.happened(fresh)
-            view.stands(session, pieces)
-            if session.status is not SessionStatus.RUNNING:
-                return session
-        await clock.sleep(LOOK_EVERY)
+            fresh = await follower.new(wait=LOOK_AGAIN if looks else WAIT)
+            view.happened([_shown(event) for event in fresh])
+            looks = max(looks, int(follower.read_rows), *map(_looks, fresh))
+            read = looks > 0 and clock.boottime() - looked >= LOOK_AGAIN.total_seconds()
+            if read:
+                session, rows = await _rows(records, session)
+                pieces = {row.id: row for row in rows}
+                looks, looked = looks - 1, clock.boottime()
+            for event in fresh:
+                _apply(event, pieces)
+        except Unavailable as error:
+            view.away(str(error))
+            looks = max(looks, 1)
+            await clock.sleep(AWAY_EVERY)
+            continue
+        if fresh or read:
+            view.stands(session, list(pieces.values()))
+        if session.status is not SessionStatus.RUNNING:
+            return session
+
+
+def _looks(event: Event) -> int:
+    """How often the rows are to be read because of it: not at all for what a piece becomes, which the event tells whole."""
+    if event.name.startswith("session."):
+        return LOOKS
+    return int(not event.piece_id)
+
+
+def _apply(event: Event, pieces: dict[str, Piece]) -> None:
+    """What a piece became, as its event tells it; an event that is older than the row says nothing new."""
+    from config.vocabulary import PieceState
+
+    what, _, state = event.name.partition(".")
+    piece = pieces.get(event.piece_id)
+    if what == "piece" and state in set(PieceState) and piece is not None and event.created_at > piece.updated_at:
+        pieces[piece.id] = piece.model_copy(update={"state": PieceState(state), "updated_at": event.created_at})
+
+
+def _shown(event: Event) -> dict[str, str]:
+    at = event.created_at.isoformat()
+    return {"at": at, "event": event.name, "piece_id": event.piece_id, "actor": event.actor}
 
 
 async def _rows(records: Records, session: Session) -> tuple[Session, list[Piece]]:
