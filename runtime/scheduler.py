@@ -158,16 +158,18 @@ class Scheduler:
         if schedule is None:
             return None
         rule, now = rule_of(schedule), self.clock.now()
-        done = True
+        stuck = set()
         for fire in await self._open(schedule, now):
-            done &= await self._carry_out(schedule, fire)
+            if not await self._carry_out(schedule, fire):
+                stuck.add(fire.id)
         if schedule.status != "active" or await is_paused(self.records, name):
-            return None if done else now + AGAIN
+            return now + AGAIN if stuck else None
         due = rule.weekly.due(schedule.next_at, now)
         for slot in due:
             fire = await self._decide(schedule, slot.local, _policy(slot, due[-1], rule, now))
-            done &= await self._carry_out(schedule, fire)
-        if not done:
+            if fire.id not in stuck and not await self._carry_out(schedule, fire):
+                stuck.add(fire.id)
+        if stuck:
             return now + AGAIN
         return await self._advance(schedule, rule, due[-1].at if due else None)
 
