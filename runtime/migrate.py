@@ -181,7 +181,8 @@ async def abandon(source: Settings, to: Settings, *, clock: Clock) -> list[str]:
     async with _opened(source, clock) as old:
         brands = [brand.name for brand in await old.records.all_brands().list_rows(Brand, realm="all")]
         for name in brands:
-            await _release(old.records.for_brand(name), state.flags.get(name), _moved_to(state.name))
+            if name in state.flags:  # else it is not this move that paused it
+                await _release(old.records.for_brand(name), state.flags[name], _moved_to(state.name))
         await set_queues(old.queue, state.queues)
         state.begin()
     return brands

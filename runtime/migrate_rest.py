@@ -28,7 +28,7 @@ from runtime.migrate_copy import Report, Step
 QUEUES = (GENERATION_QUEUE, PUBLICATION_QUEUE, UPKEEP_QUEUE)
 QueueSettings = Mapping[str, tuple[bool, int | None]]
 """Queue -> whether it is paused, and its concurrency."""
-_TTL = timedelta(minutes=1)
+_TTL = timedelta(seconds=5)
 
 
 # Queues
@@ -96,12 +96,16 @@ async def _bury_again(queue: TaskQueue, dead: DeadTask, clock: Clock, report: Re
     except (BadInput, Conflict) as error:
         report(Step(f"left behind, its row says that it is dead: {error}"))
         return False
-    for solo in (False, True):
-        owner = current_owner("migrate")
-        leases = await queue.claim([task.queue], owner=owner, ttl=_TTL, limit=1, only=[task.id], solo=solo)
-        if leases:
-            await queue.bury(leases[0], reason=dead.reason)
-            return True
+    owner = current_owner("migrate")
+    for waited in (False, True):
+        for solo in (False, True):
+            leases = await queue.claim([task.queue], owner=owner, ttl=_TTL, limit=1, only=[task.id], solo=solo)
+            if leases:
+                await queue.bury(leases[0], reason=dead.reason)
+                return True
+        if not waited:  # a run that was killed may hold it: for no longer than this
+            await clock.sleep(_TTL)
+            await queue.reclaim_dead()
     raise Conflict(f"task {task.id!r} is worked on at the target: stop the workers there, then run it again")
 
 

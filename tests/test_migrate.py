@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.base import empty_checkpoint
 
 from config.clock import ManualClock
 from config.errors import BadInput, Conflict
 from config.settings import Settings
-from config.vocabulary import Decision, PieceState
+from config.vocabulary import Decision, PieceState, SessionStatus
+from graphs.context import advance_session_task
+from memory.lease import Unleased
+from memory.queue.protocol import GENERATION_QUEUE
 from memory.records.protocol import open_records
-from memory.rows import ROW_TYPES, AgentMemory, Control, Event
-from runtime.migrate import Moved, migrate, target_settings
+from memory.rows import ROW_TYPES, AgentMemory, Brand, Control, Event, Session
+from memory.sqlite_file import SqliteFile
+from memory.user_sessions import UserSessions
+from runtime.migrate import Moved, _State, migrate, target_settings
 from runtime.migrate_copy import Step
 from runtime.publish_due import PAUSE, paused
 from runtime.reconcile import reconcile
@@ -85,6 +92,14 @@ async def contents(url: str) -> dict[str, list[Any]]:
 async def flag(url: str) -> Control | None:
     async with open_records(url, clock=ManualClock()) as store:
         return await store.for_brand(BRAND).find(Control, name=PAUSE)
+
+
+async def may_publish(home: Path) -> bool:
+    """Whether the brand is there, and nothing holds it back."""
+    async with open_records(f"sqlite:///{home}", clock=ManualClock()) as store:
+        records = store.for_brand(BRAND)
+        there = await records.find(Brand, realm="all", name=BRAND)
+        return there is not None and await records.find(Control, name=PAUSE) is None
 
 
 async def threads(home: Path) -> dict[str, Any]:
@@ -230,6 +245,85 @@ async def test_a_move_that_is_killed_goes_on_and_never_lets_two_publish(home: Pa
     assert await flag(f"sqlite:///{new}") is None
 
 
+class Dead(BaseException):
+    """The process ends here."""
+
+
+class Deaths:
+    """Lets a process live for so many writes, to whatever file, and end before the next."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.left = 10**9
+        for owner, name in ((SqliteFile, "write"), (_State, "_write"), (UserSessions, "_run")):
+            self._count(patch, owner, name, getattr(owner, name))
+        self._count(patch, os, "rename", os.rename)
+
+    def _count(self, patch: pytest.MonkeyPatch, owner: Any, name: str, real: Any) -> None:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            if not (name == "_run" and args[1].lstrip().startswith("SELECT")):
+                self.left -= 1
+            if self.left < 0:
+                raise Dead
+            return real(*args, **kwargs)
+
+        patch.setattr(owner, name, counted)
+
+
+async def small(home: Path) -> None:
+    """A brand with two rows, a preference, a decision, a thread under way, a dead letter and a post in the outbox."""
+    when: dict[str, Any] = {"brand": BRAND, "created_at": NOW, "updated_at": NOW}
+    async with open_newsroom(home) as room:
+        records, runtime = room.records, room.runtime
+        await records.put(Brand(name=BRAND, title="Acme", zone="UTC", **when))
+        session = Session(id="s", kind="cycle", goal="g", status=SessionStatus.RUNNING, **when)
+        await records.put(session)
+        await records.create_once("plan", "w", session, token="t")
+        await runtime.user_sessions.for_brand(BRAND).set_preference("ann", "theme", "light")
+        claimed: Any = await runtime.checkpoints.claim(BRAND, "s", Unleased())
+        place: Any = {"configurable": {"thread_id": "s", "checkpoint_ns": ""}}
+        for n in range(2):
+            checkpoint: Any = {**empty_checkpoint(), "id": f"{n}"}
+            place = await claimed.aput(place, checkpoint, {"step": n}, {})
+            await claimed.aput_writes(place, [("draft", "words")], "task")
+        await runtime.queue.enqueue(advance_session_task(BRAND, "s", room.clock))
+        [lease] = await runtime.queue.claim([GENERATION_QUEUE], owner=runtime.owner, ttl=timedelta(seconds=30), limit=1)
+        await runtime.queue.bury(lease, reason="broken")
+    post = home / "outbox" / BRAND / "2026-W50" / "day1-facebook-quote-words-0123456789ab"
+    post.mkdir(parents=True)
+    (post / "manifest.json").write_text("{}")
+
+
+async def test_killed_before_any_write_it_goes_on_and_ends_with_everything_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await small(tmp_path / "template")
+    before = await contents(f"sqlite:///{tmp_path / 'template'}")
+    deaths, lived = Deaths(monkeypatch), 0
+    while True:
+        home, new = tmp_path / f"home{lived}", tmp_path / f"new{lived}"
+        shutil.copytree(tmp_path / "template", home)
+        deaths.left = lived
+        try:
+            await move(Settings(data_dir=home), str(new))
+            break
+        except Dead:
+            deaths.left = 10**9
+        assert [await may_publish(home), await may_publish(new)] != [True, True], f"after {lived} writes"
+        assert (await move(Settings(data_dir=home), str(new))).finished
+        assert await contents(f"sqlite:///{new}") == before
+        assert await threads(new) == await threads(home)
+        assert [await flag(f"sqlite:///{place}") is None for place in (home, new)] == [False, True]
+        async with open_newsroom(new) as room:
+            assert await room.runtime.user_sessions.for_brand(BRAND).list_preferences("ann") == {"theme": "light"}
+            assert [one.reason for one in await room.runtime.queue.list_dead()] == ["broken"]
+            assert not any(depth.paused for depth in (await room.runtime.queue.depths()).values())
+        assert len(list((new / "outbox").rglob("manifest.json"))) == 1
+        for folder in (home, new):
+            shutil.rmtree(folder)
+        lived += 1
+    assert lived > 20
+
+
 async def test_one_that_is_over_writes_nothing_over_what_happened_at_its_end(home: Path, tmp_path: Path) -> None:
     new = f"sqlite:///{tmp_path / 'new'}"
     await move(Settings(data_dir=home), str(tmp_path / "new"))
@@ -296,8 +390,17 @@ async def test_the_same_place_is_refused(home: Path) -> None:
 def test_migrate_on_the_command_line(cli: Cli, tmp_path: Path) -> None:
     assert cli("brand", "new", "acme").code == 0
     assert cli("--brand", "acme", "knowledge", "add", str(ROOT / "README.md")).code == 0
+    first = cli("migrate", "--to", str(tmp_path / "new"), "--live")
+    assert first.code == 3
+    assert "brand_knowledge" in first.err
+    assert cli.ok("migrate", "--to", str(tmp_path / "new"), "--abandon") == {"abandoned": True, "brands": ["acme"]}
     done = cli.ok("migrate", "--to", str(tmp_path / "new"))
     assert done["finished"] is True
     assert done["brands"] == ["acme"]
+    assert done["use"] == [f"--data-dir {tmp_path / 'new'}"]
+    assert done["hashes"]["brand_knowledge"]
+    refused = cli("migrate", "--to", str(tmp_path / "third"), "--queue", "kafka://h")
+    assert refused.code == 2
+    assert "kafka" in refused.err
     status = cli("--brand", "acme", "publish", "status")
     assert status.code == 0
