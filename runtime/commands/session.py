@@ -70,6 +70,8 @@ async def session_list(args: argparse.Namespace) -> int:
         raise BadInput(f"--status {args.status[:40]!r} is not one of {', '.join(known)}{nearest(args.status, known)}")
     async with opened(args) as (runtime, brand):
         rows = [r for r in await runtime.records.for_brand(brand).list_rows(Session) if args.status in (None, r.status)]
+    # Not by id: the one of a session that a schedule started says nothing of when.
+    rows.sort(key=lambda row: row.created_at, reverse=True)
     shape = [
         {
             "session_id": row.id,
