@@ -20,11 +20,6 @@ def new_id(now: datetime) -> str:
     return _uuid7(now, os.urandom(10))
 
 
-def name_id_at(instant: datetime, *parts: str | int) -> str:
-    """The id of what `parts` name and that happened at `instant`: always the same one, and it sorts as those of `new_id`."""
-    return _uuid7(instant, uuid.UUID(name_id(*parts)).bytes[6:])
-
-
 def first_id(instant: datetime) -> str:
     """The least id of the millisecond `instant`: those made at it or later are not below it."""
     return _uuid7(instant, bytes(10))

@@ -1,21 +1,24 @@
 """The state machine of a piece, written into its rows.
 
-Only the holder of the piece's lease calls these. The piece's row is written first, then its schedule row, then the event; a
-death in between is mended by the next look, because every look writes what it finds again.
+Only the holder of the piece's lease calls these. The piece's row is written first, then the event, then the schedule row; a
+death in between is mended by the next look, because every look writes what it finds again, and a schedule row that is a state
+behind says that the event may be missing.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from config.clock import Clock
 from config.errors import Conflict
-from config.ids import name_id
+from config.ids import first_id, name_id
 from config.vocabulary import PieceState, embedding_status, library_status, schedule_status
 from graphs.context import note
 from memory.records.protocol import Records
 from memory.rows.content import ContentEmbedding, Piece, Post, Revision
 from memory.rows.publication import ScheduledPublication
+from memory.rows.sessions import Event
 
 _S = PieceState
 ALLOWED: dict[PieceState, frozenset[PieceState]] = {
@@ -56,16 +59,20 @@ async def move(
     actor: str = "",
     **changes: Any,
 ) -> Piece:
-    """Write `piece` in `state` with `changes`, its schedule row (with `schedule` changes) and, if the state is new, an event.
+    """Write `piece` in `state` with `changes`, if the state is new an event, and its schedule row (with `schedule` changes).
 
     Raises Conflict for a state that may not follow, LeaseLost if the lease is gone.
     """
     if state is not piece.state and state not in ALLOWED[piece.state]:
         raise Conflict(f"piece {piece.id} is {piece.state}: it cannot become {state}")
+    row = await find_schedule(records, piece)
+    if row is not None and row.state is not piece.state:
+        await _tell_late(records, clock, piece, row)
     now = clock.now()
     new = piece.model_copy(update={"state": state, "status": library_status(state), "updated_at": now, **changes})
     await records.put(new)
-    row = await find_schedule(records, piece)
+    if state is not piece.state:
+        await _tell(records, clock, new, was=piece.state, actor=actor)
     if row is not None:
         updated = row.model_copy(
             update={
@@ -78,19 +85,33 @@ async def move(
         )
         if updated != row.model_copy(update={"updated_at": now}):
             await records.put(updated)
-    if state is not piece.state:
-        await note(
-            records,
-            clock,
-            f"piece.{state}",
-            session_id=piece.session_id,
-            piece_id=piece.id,
-            actor=actor,
-            was=str(piece.state),
-            content_hash=new.content_hash,
-            reason=new.reason,
-        )
     return new.model_copy(update={"row_version": new.row_version + 1})
+
+
+async def _tell(records: Records, clock: Clock, piece: Piece, *, was: PieceState, actor: str = "") -> None:
+    await note(
+        records,
+        clock,
+        f"piece.{piece.state}",
+        session_id=piece.session_id,
+        piece_id=piece.id,
+        actor=actor,
+        was=str(was),
+        content_hash=piece.content_hash,
+        reason=piece.reason,
+    )
+
+
+async def _tell_late(records: Records, clock: Clock, piece: Piece, row: ScheduledPublication) -> None:
+    """The schedule row is a state behind: a death came before or after the event that stands between them."""
+    day, last = row.updated_at.date(), clock.now().date()
+    while day <= last:
+        for event in await records.list_rows(Event, day=day.isoformat(), after={"id": first_id(row.updated_at)}):
+            same = (event.piece_id, event.name) == (piece.id, f"piece.{piece.state}")
+            if same and event.detail.get("content_hash") == piece.content_hash:
+                return
+        day += timedelta(days=1)
+    await _tell(records, clock, piece, was=row.state)
 
 
 async def get_revision(records: Records, piece: Piece, content_hash: str = "") -> Revision:

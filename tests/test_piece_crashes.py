@@ -141,6 +141,11 @@ async def rows_of(room: Newsroom) -> dict[str, dict[str, Any]]:
     return plain
 
 
+async def told(room: Newsroom) -> list[str]:
+    """What the piece became, by its events."""
+    return sorted(event.name for event in await room.events() if event.name.startswith("piece."))
+
+
 async def planned(folder: Path, engine: str, clock: ManualClock) -> None:
     """A folder with a named session and nothing done yet."""
     async with opened(folder, engine, clock) as room:
@@ -166,6 +171,7 @@ async def every_death(
     start = ManualClock()
     await planned(tmp_path / "start", engine, start)
     expected: dict[str, dict[str, Any]] = {}
+    story: list[str] = []
     at, total = 0, 1
     while at <= total:
         folder = tmp_path / str(at)
@@ -178,7 +184,7 @@ async def every_death(
             assert lived is (at == 0), f"death {at} of {total} did not come"
             if lived:
                 total = mortal.calls
-                expected = await rows_of(room)
+                expected, story = await rows_of(room), await told(room)
                 (piece,) = await room.pieces(await room.week())
                 assert piece.state is PieceState.APPROVED
         if at:
@@ -187,6 +193,7 @@ async def every_death(
                 await reconcile(room.runtime)
                 await live(room)
                 assert await rows_of(room) == expected, f"died at write {at} of {total}"
+                assert await told(room) == story, f"died at write {at} of {total}: each state is told once"
         shutil.rmtree(folder)
         at += step
     assert total > 30
