@@ -6,7 +6,7 @@ from copydesk import open_runtime, register_platform
 register_platform("linkedin")
 ```
 
-Not here yet, and not faked: `tool`, `ToolContext`, `ToolRetry` and `ToolFailed`; they come with the tools registry.
+A tool is a function with `@tool` on it (docs/add-a-tool.md); nothing here loads an SDK until a runtime is opened.
 """
 
 from __future__ import annotations
@@ -19,8 +19,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runtime.compose import Runtime as Runtime
     from runtime.compose import open_runtime as open_runtime
+    from tools.context import ToolContext as ToolContext
+    from tools.plugin_api import Sourced as Sourced
+    from tools.plugin_api import ToolFailed as ToolFailed
+    from tools.plugin_api import ToolRetry as ToolRetry
+    from tools.plugin_api import tool as tool
 
-__all__ = ["Runtime", "open_runtime", "register_check", "register_platform"]
+__all__ = [
+    "Runtime",
+    "Sourced",
+    "ToolContext",
+    "ToolFailed",
+    "ToolRetry",
+    "open_runtime",
+    "register_check",
+    "register_platform",
+    "tool",
+]
+_HOMES = {
+    "Runtime": "runtime.compose",
+    "open_runtime": "runtime.compose",
+    "ToolContext": "tools.context",
+    "Sourced": "tools.plugin_api",
+    "ToolFailed": "tools.plugin_api",
+    "ToolRetry": "tools.plugin_api",
+    "tool": "tools.plugin_api",
+}
 
 
 def _prepare_path() -> None:
@@ -67,6 +91,6 @@ def register_check(name: str) -> None:
 
 def __getattr__(name: str) -> Any:
     # Opening a runtime loads every SDK: a plug-in that only registers a name must not pay for it.
-    if name in ("Runtime", "open_runtime"):
-        return getattr(import_module("runtime.compose"), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'copydesk' has no attribute {name!r}")

@@ -46,6 +46,8 @@ _abandoned: defaultdict[str, set[asyncio.Future[Any]]] = defaultdict(set)
 class ToolRefused(ToolFailed):
     """This role may not make this call here. Nothing happened."""
 
+    exit_code = 2
+
 
 class ToolBroke(CopydeskError):
     """The tool raised something that it did not mean for its caller: the step fails."""

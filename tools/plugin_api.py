@@ -39,6 +39,8 @@ _ARGUMENT = re.compile(r"(\*{0,2}\w+)(?:\s*\([^)]*\))?:\s*(.*)")
 class ToolRetry(CopydeskError):
     """The call was wrong in a way that its caller may mend: the message says how. Nothing happened."""
 
+    exit_code = 2
+
 
 class ToolFailed(CopydeskError):
     """The tool cannot answer, and calling it again would not help. The message is shown to whoever called."""

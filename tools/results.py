@@ -71,13 +71,19 @@ class _Plain:
         if isinstance(value, Enum):
             value = value.value
         if value is None or isinstance(value, bool):
-            return self._spent(value, 5)
+            return self._spent(value, 4 if value is not False else 5)
         if isinstance(value, int):
             # Beyond 64 bits no store and no other language reads it as the same number.
-            return self._spent(int(value), 21) if abs(value) < _BIGGEST else self._text(f"{value:#x}")
+            return (
+                self._spent(int(value), len(repr(int(value)))) if abs(value) < _BIGGEST else self._text(f"{value:#x}")
+            )
         if isinstance(value, float):
             # NaN and infinities have no JSON.
-            return self._spent(float(value), 25) if abs(value) < float("inf") else self._text(str(value))
+            return (
+                self._spent(float(value), len(repr(float(value))))
+                if abs(value) < float("inf")
+                else self._text(str(value))
+            )
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, bytes | bytearray | memoryview):
@@ -122,13 +128,13 @@ class _Plain:
         self.left -= 2
         for value in values:
             before, cut = self.left, self.cut
-            item = self.of(value, depth + 1)
             self.left -= 2
+            item = self.of(value, depth + 1)
             if self.left < 0 or (self.cut and not cut):
-                # Half an item misleads, unless it is all there is.
-                if not out and isinstance(item, str | list | dict) and item and self.left >= 0:
+                # Half an entry misleads, unless it is all there is.
+                if not out and self.left >= 0 and item not in ("", [], {}):
                     out.append(item)
-                self.left, self.cut = min(before, max(self.left, 0)), True
+                self.left, self.cut = max(before if out else self.left, 0), True
                 break
             out.append(item)
         return out
@@ -139,20 +145,20 @@ class _Plain:
         for key, value in values.items():
             if not isinstance(key, str | int | Enum):
                 raise self._refused(f"a mapping with a key of type {type(key).__name__}")
-            cut = self.cut
-            name = self._text(str(key.value if isinstance(key, Enum) else key))
-            item = self.of(value, depth + 1)
+            before, cut = self.left, self.cut
             self.left -= 4
+            name = self._text(str(key.value if isinstance(key, Enum) else key))
+            item = None if self.cut and not cut else self.of(value, depth + 1)
             if self.left < 0 or (self.cut and not cut):
-                if self.left >= 0 and item not in ("", [], {}):
+                if self.left >= 0 and item not in (None, "", [], {}):
                     out[name] = item
-                self.left, self.cut = max(self.left, 0), True
+                self.left, self.cut = max(self.left if name in out else before, 0), True
                 break
             out[name] = item
         return out
 
     def _text(self, text: str) -> str:
-        if len(text) > self.left + 2:
+        if len(text) > self.left:
             text, self.cut = text[: max(self.left, 0)], True
         text = HIDDEN.sub("", text).encode("utf-8", "replace").decode()
         size = _size(text)

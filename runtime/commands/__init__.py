@@ -15,6 +15,7 @@ VERBS = (
     "queue",
     "knowledge",
     "memory",
+    "tools",
     "budget",
     "why",
     "doctor",

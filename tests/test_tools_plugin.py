@@ -1,0 +1,150 @@
+"""The page that tells how to add a tool, followed to the letter: as a plug-in, and as a file dropped in."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.cli_support import environment
+from tests.fakes.checkout import ROOT, copy_checkout
+
+PAGE = (ROOT / "docs" / "add-a-tool.md").read_text(encoding="utf-8")
+HOURS, DESK = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+PROJECT = tomllib.loads(re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[0])
+
+
+def install(site: Path, project: dict[str, object], **modules: str) -> None:
+    """What pip leaves in site-packages of a distribution of these modules."""
+    about = project["project"]
+    assert isinstance(about, dict)
+    info = site / f"{about['name'].replace('-', '_')}-{about['version']}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n")
+    points = about["entry-points"]
+    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in named.items()) for group, named in points.items()]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    for name, text in modules.items():
+        (site / f"{name}.py").write_text(text)
+
+
+def a_project(name: str, module: str) -> dict[str, object]:
+    return {"project": {"name": name, "version": "1.0", "entry-points": {"copydesk.tools": {"it": module}}}}
+
+
+def run(*argv: str, site: Path | None = None, home: Path = ROOT, data: Path) -> subprocess.CompletedProcess[str]:
+    env = environment(PYTHONPATH=str(site)) if site else environment()
+    command = [sys.executable, str(home / "run_agents.py"), "--data-dir", str(data), *argv]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=env, cwd=home, check=False)
+
+
+def shown(page: str) -> dict[str, str]:
+    """The commands of the page's console blocks, each with the output that it shows."""
+    found: dict[str, str] = {}
+    for block in re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        for part in block.split("$ ")[1:]:
+            command, _, out = part.partition("\n")
+            found[command.removeprefix("copydesk ")] = out
+    return found
+
+
+def test_the_example_is_ten_lines_and_does_what_the_page_shows_as_an_installed_plug_in(tmp_path: Path) -> None:
+    assert len([line for line in HOURS.splitlines() if line.strip()]) <= 10
+    install(tmp_path / "site", PROJECT, acme_hours=HOURS)
+    commands = shown(PAGE)
+    assert list(commands) == [
+        "tools list", "tools show opening_hours", "tools run opening_hours --arg day=Monday",
+    ]  # fmt: skip
+    for command, out in commands.items():
+        done = run(*command.split(), site=tmp_path / "site", data=tmp_path / "data")
+        assert (done.returncode, done.stderr) == (0, ""), command
+        assert "opening_hours" in done.stdout or done.stdout == out
+        assert out in done.stdout
+    listed = run("tools", "list", "--json", site=tmp_path / "site", data=tmp_path / "data").stdout
+    assert '"from": "acme-hours 1.0"' in listed
+    assert '"description": "A day of the week, in English."' in listed
+    assert '"broken": []' in listed
+
+
+def test_the_example_is_a_tool_too_when_its_file_is_dropped_in(tmp_path: Path) -> None:
+    home = copy_checkout(tmp_path / "checkout")
+    (home / "tools" / "builtin" / "hours.py").write_text(HOURS)
+    done = run("tools", "run", "opening_hours", "--arg", "day=Friday", home=home, data=tmp_path / "data")
+    assert (done.returncode, done.stdout) == (0, "9:00 to 18:00\n"), done.stderr
+
+
+def test_an_effect_of_the_page_needs_leave_happens_once_and_answers_the_same_again(tmp_path: Path) -> None:
+    site, data = tmp_path / "site", tmp_path / "data"
+    install(site, a_project("desk", "desk"), desk=DESK)
+
+    def tell(text: str, *flags: str) -> subprocess.CompletedProcess[str]:
+        argv = ["tools", "run", "tell_the_desk", "--arg", "week=2026-W50", "--arg", f"text={text}", *flags]
+        return run(*argv, site=site, data=data)
+
+    refused = tell("hello")
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "error: tool 'tell_the_desk' writes: give --allow-write to let it\n",
+    )
+    empty = tell(" ", "--allow-write")
+    assert (empty.returncode, empty.stderr) == (1, "error: there is nothing to tell\n")
+    assert tell("hello", "--allow-write").stdout == "told: hello\n"
+    assert tell("something else", "--allow-write").stdout == "told: hello\n"
+
+
+BROKEN = {
+    "raises": ("raise RuntimeError('no key sk-abcdefghijklmnopqrstuvwx in sight')", "RuntimeError: no key"),
+    "leaves": ("import sys\nsys.exit(3)", "SystemExit: 3"),
+    "missing": ("import something_that_is_not_there", "No module named 'something_that_is_not_there'"),
+    "silent": (
+        "from copydesk import tool\n@tool(agents={'research'})\nasync def quiet(a: str) -> str:\n    return a\n",
+        "tool silent:quiet has no docstring",
+    ),
+    "empty": ("x = 1\n", "has no tool in it"),
+    "greedy": (
+        "from copydesk import tool\n@tool(agents={'research'}, effect='publish')\n"
+        "async def post_it() -> None:\n    'Post it.'\n",
+        "research may not publish; of the roles, coordination may",
+    ),
+    "copycat": (
+        "from copydesk import tool\n@tool(agents={'research'})\nasync def claims() -> str:\n    'Mine.'\n    return 'approved'\n",
+        "tools.builtin.claims has a tool of that name too",
+    ),
+}
+
+
+def test_every_broken_plug_in_is_named_with_its_reason_and_takes_nothing_down(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    for name, (text, _) in BROKEN.items():
+        install(site, a_project(name, name), **{name: text})
+    install(site, PROJECT, acme_hours=HOURS)
+    done = run("tools", "list", site=site, data=tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    broken = [line for line in done.stdout.splitlines() if line.startswith("broken: ")]
+    assert len(broken) == len(BROKEN)
+    for name, (_, reason) in BROKEN.items():
+        assert any(f"{name} 1.0: " in line and reason in line for line in broken), (name, broken)
+    assert "sk-abcdef" not in done.stdout
+    assert (
+        run("tools", "run", "opening_hours", "--arg", "day=Monday", site=site, data=tmp_path / "data").returncode == 0
+    )
+    ours = run("tools", "run", "claims", "--json", site=site, data=tmp_path / "data")
+    assert '"trust": "operator"' in ours.stdout, "ours stays"
+
+
+@pytest.mark.parametrize("order", [("one", "two"), ("two", "one")])
+def test_of_two_plug_ins_with_one_name_neither_is_used(tmp_path: Path, order: tuple[str, str]) -> None:
+    site = tmp_path / "site"
+    for name in order:
+        install(site, a_project(name, name), **{name: HOURS})
+    done = run("tools", "run", "opening_hours", "--arg", "day=Monday", site=site, data=tmp_path / "data")
+    assert done.returncode == 2
+    assert "opening_hours" in done.stderr
+    assert "rename one" in done.stderr or "neither is used" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert os.linesep not in done.stdout
