@@ -179,7 +179,7 @@ def test_a_claim_that_is_not_approved_clears_nothing() -> None:
 
 def test_a_blocked_claim_is_critical_however_it_is_written() -> None:
     ours = a_profile(claims=[Claim(text="recharge your cells", status="blocked")])
-    findings = lint_text("Come and Recharge  YOUR cells.", profile=ours, packs=US)
+    findings = lint_text("Come and Recharge  YOUR cells.", profile=ours, packs=US, check_types=["brand_voice"])
     assert [(f.rule, f.severity, f.quote) for f in findings] == [
         ("BRAND-BLOCKED-CLAIM", Severity.CRITICAL, "Recharge  YOUR cells")
     ]

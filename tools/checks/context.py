@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 from config.brand_profile import BrandProfile
 from config.vocabulary import Severity
 from memory.rows.checks import Finding
-from tools.checks.guards import GUARDS, Guard
+from tools.checks.guards import GUARDS
 from tools.checks.lexicon import lexicon
 from tools.checks.normalise import Folded, fold, sentence_ranges, tokens_of, words_with_spans
-from tools.checks.rules import PACKS, Rule, Sentence, load_pack, matches
+from tools.checks.rules import PACKS, Rule, RuleSet, Sentence, load_pack, matches
 
 QUOTE_LIMIT = 160
 
@@ -27,26 +27,14 @@ class FieldText:
     lead: str = ""
     """What a reader of the post sees first, hashtags behind it; empty: this field stands alone."""
 
-    @cached_property
+    @property
     def folded(self) -> Folded:
-        return fold(self.text, lexicon().knows)
+        return read(self.text, self.field.startswith("hashtags"))[0]
 
     @cached_property
     def words(self) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
         """The folded words and their spans in the folded text."""
         return words_with_spans(self.folded)
-
-    @cached_property
-    def sentences(self) -> list[Sentence]:
-        words = lexicon()
-        out = []
-        for start, end in sentence_ranges(self.folded):
-            groups = tokens_of(self.folded, start, end, words.segment, whole_tag=self.field.startswith("hashtags"))
-            for tokens in groups:
-                tags = words.tag(tokens, self.folded)
-                present = frozenset(name for tag in tags for name in tag)
-                out.append(Sentence(self.folded, tokens, tags, present, start, end))
-        return out
 
     def finding(
         self,
@@ -76,6 +64,20 @@ class FieldText:
         )
 
 
+@lru_cache(maxsize=1024)
+def read(text: str, tagged: bool) -> tuple[Folded, tuple[Sentence, ...]]:
+    """A text folded, and its sentences tagged. Every check type of a post asks for the same. `tagged`: hashtags, '#' or not."""
+    words = lexicon()
+    folded = fold(text, words.knows)
+    out = []
+    for start, end in sentence_ranges(folded):
+        for tokens in tokens_of(folded, start, end, words.segment, whole_tag=tagged):
+            tags = words.tag(tokens, folded)
+            present = frozenset(name for tag in tags for name in tag)
+            out.append(Sentence(folded, tokens, tags, present, start, end))
+    return folded, tuple(out)
+
+
 @dataclass(frozen=True)
 class Judge:
     """Under what a text is judged."""
@@ -83,7 +85,7 @@ class Judge:
     profile: BrandProfile | None = None
     packs: Sequence[str] = ()
 
-    def rules(self, check_type: str) -> tuple[Rule, ...]:
+    def rules(self, check_type: str) -> RuleSet:
         """The rules of the packs for one check type, each once, as the first pack that holds it has it."""
         known = self.profile is not None or set(self.packs) != set(PACKS)
         return _rules(tuple(self.packs), check_type, known)
@@ -94,7 +96,7 @@ class Judge:
 
 
 @cache
-def _rules(packs: tuple[str, ...], check_type: str, known_market: bool) -> tuple[Rule, ...]:
+def _rules(packs: tuple[str, ...], check_type: str, known_market: bool) -> RuleSet:
     """With no market named, a text is held against what every market forbids: what one allows by name is a warning there."""
     found: dict[str, Rule] = {}
     for pack in packs:
@@ -102,7 +104,7 @@ def _rules(packs: tuple[str, ...], check_type: str, known_market: bool) -> tuple
             if rule.check_type == check_type:
                 severe = rule.named if known_market and rule.named else rule.severity
                 found.setdefault(rule.id, replace(rule, severity=severe))
-    return tuple(found.values())
+    return RuleSet(list(found.values()))
 
 
 Check = Callable[[FieldText, Judge], Iterable[Finding]]
@@ -110,26 +112,41 @@ Check = Callable[[FieldText, Judge], Iterable[Finding]]
 
 
 def apply_rules(
-    text: FieldText, rules: Sequence[Rule], extra: dict[str, Callable[[FieldText], bool]] | None = None
+    text: FieldText, rules: RuleSet, extra: dict[str, Callable[[FieldText], bool]] | None = None
 ) -> Iterable[Finding]:
     """The findings of `rules`. `extra` holds conditions on the whole field, by the names that rules use in `only`."""
-    conditions = {name: condition(text) for name, condition in (extra or {}).items()}
-    for rule in rules:
-        if not all(conditions[name] for name in rule.only if name in conditions):
+    named = {name for rule in rules.rules for name in rule.only}
+    met = frozenset(name for name, condition in (extra or {}).items() if name in named and condition(text))
+    for rule, start, end in _spans(text.text, text.field.startswith("hashtags"), rules, met, frozenset(extra or ())):
+        yield _found(text, rule, start, end)
+
+
+@lru_cache(maxsize=1024)
+def _spans(
+    text: str, tagged: bool, rules: RuleSet, met: frozenset[str], conditions: frozenset[str]
+) -> tuple[tuple[Rule, int, int], ...]:
+    """What fires where in a text. Kept, because a week says its hashtags and its calls to action over and over."""
+    folded, sentences = read(text, tagged)
+    found = []
+    for sentence in sentences:
+        for rule, pattern in rules.candidates(sentence):
+            if not _holds(rule, met, conditions):
+                continue
+            for a, b in matches(pattern, sentence):
+                if _fires(sentence, a, b, rule, conditions):
+                    found.append((rule, *folded.span(sentence.tokens[a].start, sentence.tokens[b - 1].end)))
+    for rule in rules.with_regexes:
+        if not _holds(rule, met, conditions):
             continue
-        needed = [GUARDS[name] for name in rule.only if name not in conditions]
-        spared = [GUARDS[name] for name in rule.unless]
-        for sentence in text.sentences:
-            for pattern in rule.patterns:
-                for a, b in matches(pattern, sentence):
-                    if _fires(sentence, a, b, needed, spared):
-                        start, end = text.folded.span(sentence.tokens[a].start, sentence.tokens[b - 1].end)
-                        yield _found(text, rule, start, end)
         for regex in rule.regexes:
-            for match in regex.finditer(text.folded.text):
-                if match.end() > match.start() and _regex_fires(text, match.start(), match.end(), needed, spared):
-                    start, end = text.folded.span(match.start(), match.end())
-                    yield _found(text, rule, start, end)
+            for match in regex.finditer(folded.text):
+                if match.end() > match.start() and _regex_fires(sentences, match.span(), rule, conditions):
+                    found.append((rule, *folded.span(match.start(), match.end())))
+    return tuple(found)
+
+
+def _holds(rule: Rule, met: frozenset[str], conditions: frozenset[str]) -> bool:
+    return all(name in met for name in rule.only if name in conditions)
 
 
 def _found(text: FieldText, rule: Rule, start: int, end: int) -> Finding:
@@ -145,17 +162,18 @@ def _found(text: FieldText, rule: Rule, start: int, end: int) -> Finding:
     )
 
 
-def _fires(sentence: Sentence, start: int, end: int, needed: Sequence[Guard], spared: Sequence[Guard]) -> bool:
-    return all(guard(sentence, start, end) for guard in needed) and not any(
-        guard(sentence, start, end) for guard in spared
+def _fires(sentence: Sentence, start: int, end: int, rule: Rule, conditions: frozenset[str]) -> bool:
+    return all(GUARDS[name](sentence, start, end) for name in rule.only if name not in conditions) and not any(
+        GUARDS[name](sentence, start, end) for name in rule.unless
     )
 
 
-def _regex_fires(text: FieldText, start: int, end: int, needed: Sequence[Guard], spared: Sequence[Guard]) -> bool:
-    if not needed and not spared:
+def _regex_fires(sentences: Sequence[Sentence], span: tuple[int, int], rule: Rule, conditions: frozenset[str]) -> bool:
+    if not rule.unless and all(name in conditions for name in rule.only):
         return True
-    for sentence in text.sentences:
+    start, end = span
+    for sentence in sentences:
         inside = [n for n, token in enumerate(sentence.tokens) if token.start < end and token.end > start]
         if inside:
-            return _fires(sentence, inside[0], inside[-1] + 1, needed, spared)
-    return not needed
+            return _fires(sentence, inside[0], inside[-1] + 1, rule, conditions)
+    return all(name in conditions for name in rule.only)

@@ -86,11 +86,12 @@ def advice(sentence: Sentence, start: int, end: int) -> bool:
 
 def lifestyle(sentence: Sentence, start: int, end: int) -> bool:
     """The subject is a diet, exercise, a vaccine or a physician, and no product is named."""
-    if authorised(sentence, start, end):
+    if authorised(sentence, start, end) or history(sentence, start, end):
         return True
     if _SELF & set(sentence.words(0, len(sentence.tokens))) or sentence.has("PRODUCT") or not sentence.has("LIFESTYLE"):
         return False
-    if sentence.has("LIFESTYLE", 0, start):
+    # "Eating" begins "eating disorders", and is then no way of life.
+    if any("LIFESTYLE" in tag and "DISEASE" not in tag for tag in sentence.tags[:start]):
         return True
     after = sentence.words(end, len(sentence.tokens))
     return bool(after) and after[0] in ("by", "through", "with", "via") and sentence.has("LIFESTYLE", end)
@@ -120,9 +121,49 @@ def everyday(sentence: Sentence, start: int, end: int) -> bool:
     return sentence.has("EVERYDAY") and not any(sentence.has(name) for name in ("DISEASE", "AILMENT", "SIGN"))
 
 
+def history(sentence: Sentence, start: int, end: int) -> bool:
+    """Something of the past is told: a year before 1990 or a century, and no product, reader or writer in it."""
+    words = set(sentence.words(0, len(sentence.tokens)))
+    if sentence.has("PRODUCT") or words & (_SELF | _WE | {"you", "your"}):
+        return False
+    return bool({"century", "centuries"} & words and {"in", "the"} & words and "for" not in words) or any(
+        len(word) == 4 and word.isdigit() and "1000" <= word < "1990" for word in words
+    )
+
+
+def structure(sentence: Sentence, start: int, end: int) -> bool:
+    """Upkeep of a part of the body, as structure/function claims are worded; or the part is food."""
+    words = set(sentence.words(0, len(sentence.tokens)))
+    if words & {"pate", "stew", "recipe", "fried", "beans", "chicken", "beef", "goose"}:
+        return True
+    if any(sentence.has(name) for name in ("STRONG", "AILMENT", "DISEASE")):
+        return False
+    upkeep = {
+        "support",
+        "supports",
+        "supporting",
+        "maintain",
+        "maintains",
+        "maintaining",
+        "maintenance",
+        "promote",
+        "promotes",
+        "promoting",
+        "healthy",
+        "health",
+        "normal",
+        "function",
+        "functions",
+    }
+    return bool(upkeep & words)
+
+
 def rules(sentence: Sentence, start: int, end: int) -> bool:
     """House rules or a policy: what is not allowed on the premises, not what a product does without."""
-    return bool({"allowed", "permitted", "stored", "policy", "policies", "bring", "site", "premises"} & set(sentence.words(0, len(sentence.tokens))))
+    return bool(
+        {"allowed", "permitted", "stored", "policy", "policies", "bring", "site", "premises"}
+        & set(sentence.words(0, len(sentence.tokens)))
+    )
 
 
 def sourced(sentence: Sentence, start: int, end: int) -> bool:
@@ -168,7 +209,10 @@ def awareness(sentence: Sentence, start: int, end: int) -> bool:
 
 def health(sentence: Sentence, start: int, end: int) -> bool:
     """The sentence is about health at all."""
-    return any(sentence.has(name) for name in ("HEALTH", "DISEASE", "AILMENT", "SIGN", "FUNCTION", "STRONG", "DRUG", "BODY", "MEDADJ", "EXPERT"))
+    return any(
+        sentence.has(name)
+        for name in ("HEALTH", "DISEASE", "AILMENT", "SIGN", "FUNCTION", "STRONG", "DRUG", "BODY", "MEDADJ", "EXPERT")
+    )
 
 
 GUARDS: dict[str, Guard] = {
@@ -182,6 +226,8 @@ GUARDS: dict[str, Guard] = {
     "debunked": debunked,
     "authorised": authorised,
     "everyday": everyday,
+    "history": history,
+    "structure": structure,
     "rules": rules,
     "sourced": sourced,
 }

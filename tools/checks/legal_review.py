@@ -12,6 +12,8 @@ from tools.checks.lexicon import lexicon
 _CLEAR = re.compile(
     r"(?<!\w)#(?:ad|advert|advertisement|sponsored|paidad|paidpartnership)\b|\bpaid partnership\b"
     r"|\bsponsored by\b|^\s*(?:ad|sponsored|advertisement)\b"
+    # The FTC takes a plain sentence that names the giver and the gift for a disclosure.
+    r"|\b(?:gave|sent) me (?:this|these|the|a) [\w ]{0,30}?(?:to try|to test|to review|for free)\b|^\s*thanks [\w @]{0,30}for the free\b"
 )
 _FIRST_LINES = 125
 """Characters that a feed shows before "more"; a disclosure behind them is not seen."""

@@ -55,7 +55,7 @@ class Lexicon:
                 tags[n].setdefault("DISEASE", set()).add(n + 1)
             self._joined(tokens, n, folded, tags)
         for n in hidden:
-            for name in ("DISEASE", "AILMENT", "SIGN", "EFFECT", "STRONG", "DRUG", "ANTI", "BODY", "GONE"):
+            for name in ("DISEASE", "AILMENT", "SIGN", "EFFECT", "STRONG", "DRUG", "ANTI", "BODY", "GONE", "ORGAN"):
                 tags[n].pop(name, None)
         return tags
 
@@ -144,7 +144,7 @@ def lexicon() -> Lexicon:
         for phrase in re.split(r"[,\n]", parts.get("phrases", "")):
             if words := phrase.replace("-", " ").split():
                 runs.add(tuple(words))
-                if name in ("DISEASE", "AILMENT", "SIGN", "DRUG", "MEDICINE", "MASK"):
+                if name in ("DISEASE", "AILMENT", "SIGN", "DRUG", "MEDICINE", "MASK", "ORGAN"):
                     runs.add((*words[:-1], plural(words[-1])[-1]))
         for capital in parts.get("upper", "").split():
             out.capitals.setdefault(capital.lower(), set()).add(name)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
@@ -55,6 +55,28 @@ class Rule:
     """Share of this rule's findings that were right on the labelled sentences of tests/data."""
 
 
+class RuleSet:
+    """Rules that are tried together, and where to begin: most of their patterns need a word that a sentence does not have."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = tuple(rules)
+        self.with_regexes = tuple(rule for rule in rules if rule.regexes)
+        self._by_need: dict[str, list[tuple[int, int]]] = {}
+        for at, rule in enumerate(self.rules):
+            for number, pattern in enumerate(rule.patterns):
+                must = [element for element in pattern if element.gap < 0 and not element.optional]
+                # A class stands for many words, so that a word tells more.
+                needed = min(must, key=lambda element: len(element.words) + 30 * len(element.classes))
+                for key in needed.words | needed.classes:
+                    self._by_need.setdefault(key, []).append((at, number))
+
+    def candidates(self, sentence: Sentence) -> list[tuple[Rule, tuple[Element, ...]]]:
+        """The patterns that may fire in `sentence`, in the order of their rules."""
+        need = self._by_need
+        found = {place for key in (*sentence.places, *sentence.class_places) for place in need.get(key, ())}
+        return [(self.rules[at], self.rules[at].patterns[number]) for at, number in sorted(found)]
+
+
 @dataclass(frozen=True)
 class Sentence:
     """The words of one sentence or hashtag, and the classes that each begins."""
@@ -65,6 +87,23 @@ class Sentence:
     present: frozenset[str]
     start: int
     end: int
+
+    @cached_property
+    def places(self) -> dict[str, list[int]]:
+        """Where each word stands."""
+        found: dict[str, list[int]] = {}
+        for n, token in enumerate(self.tokens):
+            found.setdefault(token.text, []).append(n)
+        return found
+
+    @cached_property
+    def class_places(self) -> dict[str, list[int]]:
+        """Where a run of each class begins."""
+        found: dict[str, list[int]] = {}
+        for n, tag in enumerate(self.tags):
+            for name in tag:
+                found.setdefault(name, []).append(n)
+        return found
 
     def has(self, name: str, start: int = 0, end: int | None = None) -> bool:
         """Whether class `name` begins at a word from `start` to before `end`."""
@@ -97,16 +136,24 @@ def parse_pattern(text: str) -> tuple[Element, ...]:
 
 def matches(pattern: Sequence[Element], sentence: Sentence) -> Iterator[tuple[int, int]]:
     """The word ranges at which `pattern` fires, one for each word that it can begin at."""
+    # Most patterns need a word that is not there: told by two look-ups, before anything is tried.
     for element in pattern:
-        if element.gap < 0 and not element.optional and not element.words and not (element.classes & sentence.present):
+        if (
+            element.gap < 0
+            and not element.optional
+            and element.classes.isdisjoint(sentence.present)
+            and element.words.isdisjoint(sentence.places)
+        ):
             return
     first = pattern[0]
-    for n in range(len(sentence.tokens)):
-        if (
-            first.optional
-            or first.words & {sentence.tokens[n].text}
-            or any(c in sentence.tags[n] for c in first.classes)
-        ) and (end := _match(pattern, 0, sentence, n)):
+    if first.optional:
+        starts: Iterable[int] = range(len(sentence.tokens))
+    else:
+        at = {n for word in first.words for n in sentence.places.get(word, ())}
+        at.update(n for name in first.classes for n in sentence.class_places.get(name, ()))
+        starts = sorted(at)
+    for n in starts:
+        if end := _match(pattern, 0, sentence, n):
             yield n, end
 
 
