@@ -6,85 +6,21 @@ replaced by something shorter that does; what is missing is named in `gaps` and 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from agents.sentences import label, mentions, visible, words
+from agents.kit import LISTS, LONGEST_HOOK, TEXTS, Fact, Kit, Made, pick, sources
+from agents.sentences import screen_lines, visible
+from agents.shapes import LONGEST_QUOTE, LONGEST_WORDS, built_in, finish, short
 from config.errors import BadInput
-from config.platforms import Limits, limits
+from config.platforms import limits
 from memory.rows.content import Post
 from tools.checks.limits import check_limits
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+[0-9]*)\}")
-LONGEST_WORDS = {"slides": 32, "on_screen_text": 7, "script": 40}
-HASHTAGS = {"instagram": 5, "tiktok": 5, "youtube": 3, "facebook": 3, "twitter": 2}
-LONGEST_QUOTE = 140
-LISTS = ("slides", "parts", "on_screen_text", "alt_text", "media_prompts")
-TEXTS = ("title", "caption", "script", "first_comment")
-
-
-def pick(seed: str, count: int) -> int:
-    """A number from 0 to `count` - 1 that depends on `seed` alone."""
-    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8]) % count if count else 0
-
-
-@dataclass(frozen=True)
-class Kit:
-    """What one post is made from."""
-
-    platform: str
-    content_type: str
-    seed: str
-    turn: int
-    brand: Mapping[str, Any]
-    theme: str
-    title: str
-    angle: str
-    keywords: Sequence[str]
-    facts: Sequence[Mapping[str, str]]
-    avoid: Sequence[str]
-    cell: Limits
-
-    def allowed(self, text: str) -> bool:
-        return bool(text) and not any(mentions(text, quote) for quote in self.avoid)
-
-    def hooks(self) -> list[str]:
-        """Lines of the brand's own that may open a post, at most twelve words, the one of this piece's turn first."""
-        # The angle is what the plan says about the day, not to the reader: it opens nothing.
-        own = [self.title, self.theme]
-        if not mentions(self.title, self.theme):
-            own.insert(1, f"{self.theme}: {self.title}")
-        fitting = [line for line in dict.fromkeys(own) if self.allowed(line) and len(line.split()) <= 12]
-        at = self.turn % len(fitting) if fitting else 0
-        return fitting[at:] + fitting[:at]
-
-    def cta(self) -> str:
-        lines = [line for line in self.brand.get("call_to_action", ()) if self.allowed(line)]
-        return lines[pick(self.seed + "cta", len(lines))] if lines else ""
-
-    def hashtags(self) -> list[str]:
-        most = min(HASHTAGS.get(self.platform, 3), self.cell.hashtags)
-        own = ["#" + re.sub(r"\W", "", tag) for tag in self.brand.get("hashtags", ())]
-        made = ["#" + "".join(word[:1].upper() + word[1:] for word in words(keyword)) for keyword in self.keywords]
-        made = [re.sub(r"[^#\w]", "", tag) for tag in made if len(tag) <= 30]
-        first = own[: max(1, most - len(made))] + made + own
-        unique = {
-            tag.lower(): tag for tag in reversed(first) if len(tag) > 1 and not tag[1:].isdigit() and self.allowed(tag)
-        }
-        ordered = [tag for tag in dict.fromkeys(first) if unique.get(tag.lower()) == tag]
-        return ordered[:most]
-
-
-@dataclass
-class Made:
-    """A post under construction and the facts it rests on."""
-
-    fields: dict[str, Any] = field(default_factory=dict)
-    facts: list[Mapping[str, str]] = field(default_factory=list)
-    template: str = ""
+GOOD_SCORE = 0.2
+"""Templates whose score is this close to the best one's take turns; the others are used where none of these fits."""
 
 
 def compose(material: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,32 +34,43 @@ def compose(material: Mapping[str, Any]) -> dict[str, Any]:
         content_type=piece["content_type"],
         seed=piece["id"],
         turn=int(material.get("turn", 0)),
+        week_turn=int(material.get("week_turn", material.get("turn", 0))),
         brand=brand,
         theme=visible(material["theme"]),
+        day=int(day.get("number", 0)),
         title=visible(day["title"]),
-        angle=day.get("angle", ""),
         keywords=[*day.get("keywords", ())],
-        facts=[],
         avoid=[*material.get("avoid", ())],
         cell=limits(piece["platform"], piece["content_type"]),
+        said="\n".join(fact["text"] for fact in material.get("facts", ())),
     )
-    facts = [fact for fact in material.get("facts", ()) if kit.allowed(fact["text"])]
-    templates = list(material.get("templates", ()))
-    if templates:
-        at = pick(kit.seed, len(templates))
-        templates = templates[at:] + templates[:at]
-    for template in [*templates, None]:
+    # A page that must not be named cannot be credited, so nothing is taken from it.
+    facts = [
+        fact
+        for fact in material.get("facts", ())
+        if kit.allowed(fact["text"]) and (kit.allowed(fact["source_title"]) or not fact["source_title"])
+    ]
+    for template in [*_in_turn(kit, list(material.get("templates", ()))), None]:
         made = _fitting(kit, facts, template)
         if made is not None:
             return _answer(made, gaps=())
     return _answer(_bare(kit), gaps=_missing(kit, facts, material.get("gaps", ())))
 
 
-def _fitting(kit: Kit, facts: Sequence[Mapping[str, str]], template: Mapping[str, Any] | None) -> Made | None:
+def _in_turn(kit: Kit, templates: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The templates that people liked, starting with this piece's own; behind them the others, best first."""
+    ranked = sorted(templates, key=lambda template: (-float(template.get("score", 0.5)), template["name"]))
+    best = float(ranked[0].get("score", 0.5)) if ranked else 0.0
+    good = [template for template in ranked if float(template.get("score", 0.5)) >= best - GOOD_SCORE]
+    at = (pick(kit.theme, len(good)) + kit.week_turn) % len(good) if good else 0
+    return good[at:] + good[:at] + ranked[len(good) :]
+
+
+def _fitting(kit: Kit, facts: Sequence[Fact], template: Mapping[str, Any] | None) -> Made | None:
     """The post that fits; a fact that does not fit makes room for the next. None when the facts run out."""
     pool = list(facts)
     while pool:
-        made = _built_in(kit, pool) if template is None else _from_template(kit, pool, template)
+        made = built_in(kit, pool) if template is None else _from_template(kit, pool, template)
         if made is None:
             return None
         found = check_limits(
@@ -138,151 +85,10 @@ def _fitting(kit: Kit, facts: Sequence[Mapping[str, str]], template: Mapping[str
     return None
 
 
-def _short(facts: Sequence[Mapping[str, str]], most: int) -> list[Mapping[str, str]]:
-    return [fact for fact in facts if len(fact["text"].split()) <= most]
-
-
-def _built_in(kit: Kit, facts: Sequence[Mapping[str, str]]) -> Made | None:
-    """The structure of each content type when the brand has no template that works."""
-    build = {"reel": _reel, "story": _story, "carousel": _carousel, "quote": _quote, "thread": _thread}.get(
-        kit.content_type
-    )
-    return build(kit, facts) if build else None
-
-
-def _caption(kit: Kit, opening: str, chosen: Sequence[Mapping[str, str]]) -> str:
-    """Opening, facts, call to action and source, as many of them as the platform takes."""
-    source = f"Source: {chosen[0]['source_title']}" if chosen and chosen[0]["source_title"] else ""
-    texts = [fact["text"] for fact in chosen]
-    for lines in (
-        [opening, " ".join(texts), kit.cta(), source],
-        [opening, *texts[:1], kit.cta(), source],
-        [opening, *texts[:1], source],
-        [opening, *texts[:1]],
-        texts[:1],
-    ):
-        caption = "\n\n".join(line for line in dict.fromkeys(lines) if line)
-        post = Post(
-            platform=kit.platform, content_type=kit.content_type, caption=caption, hashtags=tuple(kit.hashtags())
-        )
-        if not any(finding.rule == "LIMIT-CAPTION" for finding in check_limits(post)):
-            return caption
-    return "\n\n".join(texts[:1])
-
-
-def _finish(kit: Kit, made: Made) -> Made:
-    """Title, hashtags, alt text and media prompts, from what the post shows."""
-    fields = made.fields
-    # A thread has no caption to put hashtags under.
-    fields.setdefault("hashtags", [] if kit.content_type == "thread" else kit.hashtags())
-    if kit.cell.title and not fields.get("title"):
-        titles = [line for line in (*kit.hooks(), kit.title) if kit.allowed(line) and len(line) <= kit.cell.title]
-        fields["title"] = titles[0] if titles else ""
-    style = str(kit.brand.get("visual_style", "")).rstrip(". ")
-    shown = list(fields.get("slides") or fields.get("on_screen_text") or [])
-    if kit.content_type == "thread":
-        shown = []
-    shown = [" ".join(text.split()) for text in shown]
-    if not fields.get("media_prompts"):
-        what = "Shot" if kit.content_type == "reel" else "Card"
-        shape = "vertical 9:16" if kit.content_type in ("reel", "story") else "square"
-        fields["media_prompts"] = [
-            " ".join(
-                part
-                for part in (
-                    f"{what} {n} of {len(shown)}, {shape}.",
-                    f"Words on it: {text.rstrip('.')}.",
-                    style and f"{style}.",
-                )
-                if part
-            )
-            for n, text in enumerate(shown, 1)
-        ]
-    if not fields.get("alt_text") and shown:
-        if kit.content_type == "reel":
-            fields["alt_text"] = [f"Cover of a video with the words: {shown[0]}"]
-        else:
-            fields["alt_text"] = [f"Card {n} of {len(shown)} with the words: {text}" for n, text in enumerate(shown, 1)]
-    return made
-
-
-def _reel(kit: Kit, facts: Sequence[Mapping[str, str]]) -> Made | None:
-    beats = _short(facts, 30)[:3]
-    if not beats or not kit.hooks():
-        return None
-    hook = kit.hooks()[0]
-    lines = [f"Hook: {hook}", *(f"Beat {n}: {fact['text']}" for n, fact in enumerate(beats, 1))]
-    if kit.cta():
-        lines.append(f"Close: {kit.cta()}")
-    shown = [label(hook), *(label(fact["text"], kit.keywords) for fact in beats)]
-    caption = _caption(kit, hook, beats[:2])
-    fields = {
-        "script": "\n".join(lines),
-        "on_screen_text": [text for text in dict.fromkeys(shown) if text],
-        "caption": caption,
-    }
-    return _finish(kit, Made(fields, list(beats)))
-
-
-def _story(kit: Kit, facts: Sequence[Mapping[str, str]]) -> Made | None:
-    answers = _short(facts, 30)[:1]
-    if not answers or not kit.hooks():
-        return None
-    close = kit.cta() or kit.theme
-    return _finish(kit, Made({"slides": [kit.hooks()[0], answers[0]["text"], close]}, list(answers)))
-
-
-def _carousel(kit: Kit, facts: Sequence[Mapping[str, str]]) -> Made | None:
-    room = min(8, kit.cell.slides[1] if kit.cell.slides else 8)
-    least = min(3, room - 2)
-    chosen = _short(facts, LONGEST_WORDS["slides"])[: min(6, room - 2)]
-    if len(chosen) < least or not kit.hooks():
-        return None
-    hook = kit.hooks()[0]
-    source = f"Source: {chosen[0]['source_title']}" if chosen[0]["source_title"] else ""
-    close = "\n".join(line for line in (kit.cta(), source) if line) or kit.theme
-    fields = {"slides": [hook, *(fact["text"] for fact in chosen), close], "caption": _caption(kit, hook, chosen[:2])}
-    return _finish(kit, Made(fields, list(chosen)))
-
-
-def _quote(kit: Kit, facts: Sequence[Mapping[str, str]]) -> Made | None:
-    chosen = [fact for fact in facts if len(fact["text"]) <= LONGEST_QUOTE][:1]
-    if not chosen:
-        return None
-    attribution = f"— {chosen[0]['source_title'] or kit.brand.get('title', '')}"
-    fields = {
-        "slides": [f"“{chosen[0]['text']}”\n{attribution}"],
-        "caption": _caption(kit, (kit.hooks() or [""])[0], chosen),
-    }
-    return _finish(kit, Made(fields, list(chosen)))
-
-
-def _thread(kit: Kit, facts: Sequence[Mapping[str, str]]) -> Made | None:
-    chosen = list(facts[:6])
-    if len(chosen) < 2 or not kit.hooks():
-        return None
-    tags = " ".join(kit.hashtags())
-    close = "\n".join(line for line in (kit.cta(), kit.brand.get("link", ""), tags) if line) or kit.theme
-    total = len(chosen) + 2
-    texts = [kit.hooks()[0], *(fact["text"] for fact in chosen), close]
-    # A thread has no caption: its hashtags stand in the last part.
-    return _finish(
-        kit, Made({"parts": [f"{n}/{total} {text}" for n, text in enumerate(texts, 1)], "hashtags": []}, chosen)
-    )
-
-
-def _from_template(kit: Kit, facts: Sequence[Mapping[str, str]], template: Mapping[str, Any]) -> Made | None:
+def _from_template(kit: Kit, facts: Sequence[Fact], template: Mapping[str, Any]) -> Made | None:
     """The brand's lines with their places filled; a line with a place that nothing fits is left out, whole."""
     made = Made(template=template["name"])
     hooks = kit.hooks()
-    plain = {
-        "hook": hooks[0] if hooks else "",
-        "theme": kit.theme,
-        "day_theme": kit.title,
-        "cta": kit.cta(),
-        "brand": str(kit.brand.get("title", "")),
-        "link": str(kit.brand.get("link", "")),
-    }
     structure = {**template.get("structure", {})}
     for name, text in (("script", template.get("script", "")), ("media_prompts", template.get("media", ""))):
         if text and not structure.get(name):
@@ -290,53 +96,95 @@ def _from_template(kit: Kit, facts: Sequence[Mapping[str, str]], template: Mappi
     if not kit.cell.title:
         structure.pop("title", None)
     places = _assign(kit, facts, structure)
-    plain["source"] = next(iter(places.values()))["source_title"] if places else ""
+    plain = {
+        "hook": hooks[0] if hooks else "",
+        "theme": kit.theme,
+        "day_theme": kit.title,
+        "cta": kit.cta(),
+        "brand": str(kit.brand.get("title", "")),
+        "link": str(kit.brand.get("link", "")),
+        "source": sources([*places.values()]),
+        "hashtags": " ".join(kit.hashtags()),
+    }
     for name, lines in structure.items():
         if name not in (*TEXTS, *LISTS, "hashtags"):
             known = ", ".join((*TEXTS, *LISTS, "hashtags"))
             raise BadInput(f"template {template['name']!r}: {name!r} is not a field of a post; known: {known}")
         filled = []
         for line in [lines] if isinstance(lines, str) else lines:
-            done = "\n".join(_line(kit, name, one, plain, places, made) for one in str(line).split("\n")).strip("\n")
+            done = "\n".join(
+                one for one in (_line(kit, name, one, plain, places, made) for one in str(line).split("\n")) if one
+            )
             if done.strip():
                 filled.append(done)
         if name in TEXTS:
-            made.fields[name] = "\n".join(filled)
+            made.fields[name] = ("\n\n" if name == "caption" else "\n").join(filled)
         elif filled:
-            made.fields[name] = [label(text, kit.keywords) for text in filled] if name == "on_screen_text" else filled
-    return _finish(kit, made) if made.facts and _complete(kit, made.fields) else None
+            made.fields[name] = filled
+    if shown := made.fields.get("on_screen_text"):
+        made.fields["on_screen_text"] = [line for text in shown for line in screen_lines(text)]
+    if parts := made.fields.get("parts"):
+        made.fields["parts"] = [
+            f"{n}/{len(parts)} {re.sub(r'^[0-9]+/[0-9]+ ', '', text)}" for n, text in enumerate(parts, 1)
+        ]
+    if script := made.fields.get("script"):
+        made.fields["script"] = _beats(script)
+    if kit.content_type == "reel" and not _worth_watching(made):
+        return None
+    return finish(kit, made) if made.facts and _complete(kit, made.fields) else None
 
 
-def _assign(kit: Kit, facts: Sequence[Mapping[str, str]], structure: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
-    """Which fact stands in {fact1}, {fact2}, ... and {takeaway}: the first that fits every field it is named in."""
+def _worth_watching(made: Made) -> bool:
+    """Whether the script says two things behind its opening, which may be one of them."""
+    behind = made.fields.get("script", "").partition("\n")[2]
+    return sum(fact["text"] in behind for fact in made.facts) >= 2
+
+
+def _beats(script: str) -> str:
+    """The script with its beats counted through: one that nothing filled leaves no hole in the numbers."""
+    count = 0
+
+    def number(match: re.Match[str]) -> str:
+        nonlocal count
+        count += 1
+        return f"Beat {count}:"
+
+    return re.sub(r"(?m)^Beat [0-9]+:", number, script)
+
+
+def _assign(kit: Kit, facts: Sequence[Fact], structure: Mapping[str, Any]) -> dict[str, Fact]:
+    """Which fact stands in {fact1}, {fact2}, ..., {takeaway} and {opener}: the first that fits every field it is named in."""
     most: dict[str, int] = {}
     for name, lines in structure.items():
         for place in PLACEHOLDER.findall("\n".join([lines] if isinstance(lines, str) else map(str, lines))):
-            if place.startswith("fact") or place == "takeaway":
+            if place.startswith("fact") or place in ("takeaway", "opener"):
                 room = 10_000 if name == "on_screen_text" else LONGEST_WORDS.get(name, 60)
                 if kit.content_type == "quote" and name == "slides":
                     room = 25
+                room = LONGEST_HOOK if place == "opener" else room
                 most[place] = min(most.get(place, 10_000), room)
     left, chosen = list(facts), {}
-    for place in sorted(most, key=lambda p: (p == "takeaway", p)):
-        for fact in _short(left, most[place]):
+    # The opener first, because few are short enough; the takeaway last, because it closes.
+    for place in sorted(most, key=lambda p: (p == "takeaway", p != "opener", p)):
+        for fact in short(left, most[place]):
+            quoted = kit.content_type == "quote" and place == "fact1"
+            if quoted and len(fact["text"]) > LONGEST_QUOTE:
+                continue
             chosen[place] = fact
             left.remove(fact)
             break
     return chosen
 
 
-def _line(
-    kit: Kit, name: str, line: str, plain: Mapping[str, str], places: Mapping[str, Mapping[str, str]], made: Made
-) -> str:
+def _line(kit: Kit, name: str, line: str, plain: Mapping[str, str], places: Mapping[str, Fact], made: Made) -> str:
+    if "{opener}" in line and "opener" not in places and name in ("script", "on_screen_text"):
+        line = line.replace("{opener}", "{hook}")  # no sentence is short enough to open a video
     named = PLACEHOLDER.findall(line)
     if any(not (plain.get(place) or place in places) for place in named):
         return ""
     used = [places[place] for place in named if place in places]
     text = PLACEHOLDER.sub(lambda m: places[m.group(1)]["text"] if m.group(1) in places else plain[m.group(1)], line)
-    if named and not kit.allowed(text):
-        return ""
-    if not named and text.strip() and not kit.allowed(text):
+    if text.strip() and not kit.allowed(text):
         return ""
     if name != "on_screen_text":
         made.facts += [fact for fact in used if fact not in made.facts]
@@ -353,7 +201,7 @@ def _complete(kit: Kit, fields: Mapping[str, Any]) -> bool:
         return len(fields.get("slides", ())) >= 2
     if kit.content_type == "reel":
         return bool(fields.get("script") and fields.get("caption"))
-    return bool(fields.get("slides") or fields.get("caption"))
+    return bool(fields.get("slides"))
 
 
 def _bare(kit: Kit) -> Made:
@@ -361,9 +209,14 @@ def _bare(kit: Kit) -> Made:
     return Made({"title": kit.title if kit.cell.title else ""})
 
 
-def _missing(kit: Kit, facts: Sequence[Mapping[str, str]], gaps: Sequence[str]) -> list[str]:
+def _missing(kit: Kit, facts: Sequence[Fact], gaps: Sequence[str]) -> list[str]:
+    """What is missing, and what a human can do: add a document, or write the post."""
+    about = f"about {kit.title!r}" if kit.title.lower() == kit.theme.lower() else f"about {kit.title!r} ({kit.theme})"
     if not facts:
-        return [*gaps] or [f"no approved sentence about {kit.title!r}: add a document that covers it"]
+        return [*gaps] or [
+            f"no sentence {about} is left for this {kit.content_type}: the day's other posts use what there is; "
+            "add a document that covers it for the next week, or write this post with `review edit`"
+        ]
     wants = {
         "quote": f"a sentence of at most {LONGEST_QUOTE} characters",
         "thread": "two sentences that fit one post each",
@@ -372,8 +225,12 @@ def _missing(kit: Kit, facts: Sequence[Mapping[str, str]], gaps: Sequence[str]) 
         "story": "a sentence of at most 30 words",
     }.get(kit.content_type, "a sentence that fits")
     own = "" if kit.hooks() else ", and an opening line of at most 12 words"
+    count = "1 sentence is left" if len(facts) == 1 else f"{len(facts)} sentences are left"
     what = f"a {kit.content_type} for {kit.platform} about {kit.title!r}"
-    return [*gaps, f"{what} wants {wants}{own}; {len(facts)} sentences are left, none fits: add shorter ones"]
+    return [
+        *gaps,
+        f"{what} wants {wants}{own}; {count}, too few that fit: add a document, or write it with `review edit`",
+    ]
 
 
 def _answer(made: Made, *, gaps: Sequence[str]) -> dict[str, Any]:

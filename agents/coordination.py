@@ -8,10 +8,14 @@ from agents.agent import AgentContext, DayPlan
 from agents.answers import WeekAnswer
 from agents.chat_models import prompt
 from agents.research import passages_about
-from agents.sentences import mentions, visible
+from agents.sentences import mentions, visible, words
 from config.brand_profile import DAYS, Theme
-from config.vocabulary import AgentType
+from config.vocabulary import AgentType, Severity
 from tools.calls import Toolbox
+from tools.checks.engine import lint_text
+
+PASSAGES = 24
+"""Chunks that a week is derived from, of each search."""
 
 
 async def plan_days(ctx: AgentContext, theme: Theme, days: Sequence[int], *, cycle_key: str = "") -> list[DayPlan]:
@@ -55,14 +59,25 @@ async def _planned(
 async def _derive(
     ctx: AgentContext, tools: Toolbox, theme: Theme, days: Sequence[int], ran: Sequence[str]
 ) -> dict[int, DayPlan]:
-    passages = await passages_about(tools, " ".join((theme.title, theme.description, *theme.keywords)), limit=12)
+    related = ctx.profile.related_to([*theme.keywords, *words(theme.title)])
+    query = " ".join((theme.title, theme.description, *theme.keywords))
+    # Two searches: beside a dozen related words the theme's own would hardly count.
+    found = {passage.id: passage for passage in await passages_about(tools, query, limit=PASSAGES)}
+    if related:
+        found = {p.id: p for p in await passages_about(tools, " ".join(related), limit=PASSAGES)} | found
     material = {
         "task": "week",
-        "theme": {"title": theme.title, "description": theme.description, "keywords": list(theme.keywords)},
+        "theme": {
+            "title": theme.title,
+            "description": theme.description,
+            "keywords": list(theme.keywords),
+            "related": list(related),
+            "unnamed": sorted({page.title for page in found.values() if _fires(ctx, page.title)}),
+        },
         "brand": {"title": ctx.profile.title, "audience": ctx.profile.audience},
         "days": list(days),
         "ran_lately": list(ran),
-        "passages": [passage.as_material() for passage in passages],
+        "passages": [passage.as_material() for passage in found.values()],
     }
     answer = await ctx.models.structured(
         WeekAnswer, agent=AgentType.COORDINATION, system=prompt("week"), material=material, session_id=ctx.session_id
@@ -79,3 +94,9 @@ async def _derive(
     }
     # A day that the model left out is still in the week: it carries the theme's own words.
     return {day: given.get(day) or DayPlan(day=day, title=theme.title, keywords=theme.keywords) for day in days}
+
+
+def _fires(ctx: AgentContext, title: str) -> bool:
+    """Whether a day of this name would have every one of its posts flagged: a page named after an illness names no day."""
+    findings = lint_text(title, profile=ctx.profile, packs=ctx.profile.packs)
+    return any(finding.severity is not Severity.PREFERRED for finding in findings)

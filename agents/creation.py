@@ -9,13 +9,17 @@ from typing import Any
 from agents.agent import AgentContext, Brief, Draft, remember
 from agents.answers import PostAnswer
 from agents.chat_models import Answer, prompt
-from agents.compose import LISTS, PLACEHOLDER, TEXTS, pick
+from agents.compose import PLACEHOLDER
+from agents.kit import LISTS, TEXTS, pick
 from agents.sentences import mentions, visible
 from config.errors import ModelRefused
 from config.platforms import find_urls, limits
 from config.vocabulary import AgentType
 from memory.rows.checks import Finding
-from memory.rows.content import Piece, Post, Revision
+from memory.rows.content import ContentTemplate, Piece, Post, Revision
+
+UNJUDGED = 0.5
+"""The score of a template that no review has judged (graphs/templates.py)."""
 
 
 async def draft(ctx: AgentContext, piece: Piece, brief: Brief, *, used: Collection[str]) -> Draft:
@@ -47,7 +51,7 @@ async def _write(
     revision: Revision | None = None,
     findings: Sequence[Finding] = (),
 ) -> Draft:
-    material = _material(ctx, piece, brief, used, revision, findings)
+    material = _material(ctx, piece, brief, used, revision, findings) | {"templates": await _templates(ctx, piece)}
     answer = await ctx.models.structured(
         PostAnswer,
         agent=AgentType.CREATION,
@@ -93,15 +97,16 @@ def _material(
             "guidelines": _guidelines(ctx, piece),
         },
         "theme": brief.theme,
-        "day": {"title": brief.title, "angle": brief.angle, "keywords": list(brief.keywords)},
+        "day": {
+            "number": brief.day,
+            "title": brief.title,
+            "angle": brief.angle,
+            "keywords": list(brief.keywords),
+        },
         "facts": [fact.model_dump(mode="json") for fact in ordered],
         "gaps": list(brief.gaps),
-        "templates": [
-            {"name": template.name, "structure": template.structure, "media": template.media, "script": template.script}
-            for template in profile.templates
-            if template.content_type == piece.content_type and template.platform in ("any", piece.platform)
-        ],
         "turn": int(ordinal) if ordinal.isdigit() else pick(piece.id, 97),
+        "week_turn": brief.turn,
     }
     if revision is not None:
         material["avoid"] = _avoid(revision, findings)
@@ -110,6 +115,23 @@ def _material(
         ]
         material["last"] = revision.post.model_dump(mode="json", exclude_defaults=True)
     return material
+
+
+async def _templates(ctx: AgentContext, piece: Piece) -> list[dict[str, Any]]:
+    """The brand's templates for this cell with what reviews made of them; one that nobody has judged yet is in the middle."""
+    rows = await ctx.records.find_by(ContentTemplate, content_type=piece.content_type)
+    scores = {row.template_name: row.performance_score for row in rows}
+    return [
+        {
+            "name": template.name,
+            "structure": template.structure,
+            "media": template.media,
+            "script": template.script,
+            "score": scores.get(template.name) or UNJUDGED,
+        }
+        for template in ctx.profile.templates
+        if template.content_type == piece.content_type and template.platform in ("any", piece.platform)
+    ]
 
 
 def _guidelines(ctx: AgentContext, piece: Piece) -> list[dict[str, Any]]:
@@ -126,8 +148,18 @@ def _guidelines(ctx: AgentContext, piece: Piece) -> list[dict[str, Any]]:
 
 
 def _avoid(revision: Revision, findings: Sequence[Finding]) -> list[str]:
-    """What must not be said again: each quote. Lengths are mended by composing, not by avoiding."""
-    quotes = [f.quote for f in findings if f.quote.strip() and f.check_type not in ("limits", "near_duplicate")]
+    """What must not be said again: each quote, and each cited sentence that one of them touches. Lengths are mended by
+    composing, not by avoiding."""
+    quoted = [f for f in findings if f.quote.strip() and f.check_type not in ("limits", "near_duplicate")]
+    quotes = [finding.quote for finding in quoted]
+    texts = dict(revision.post.fields())
+    for finding in quoted:
+        text = texts.get(finding.field, "")
+        for sentence in revision.citations:
+            at = text.find(sentence)
+            # The quote may begin before the sentence, at a label such as "Beat 1:".
+            if at >= 0 and at < finding.end and finding.start < at + len(sentence):
+                quotes.append(sentence)
     if any(finding.check_type == "near_duplicate" for finding in findings):
         quotes += list(revision.citations)[:1]
     return [*dict.fromkeys(quotes)]

@@ -13,7 +13,8 @@ _LEADING = re.compile(
       # A pronoun or demonstrative whose noun stands in another sentence.
       (?:they|he|she|him|his|her|hers|them|their|theirs|its|this|these|those|such|others?|another|both|either|neither|each)\b
       | that(?!\s+(?:is\s+why)?\s*people)\b
-      | (?:some|many|most|several|all|none|any|one)\s+(?:of\s+(?:them|these|those|this|which)|are|is|have|has|can|may|might|will|were|was|do|also)\b
+      | (?:some|many|most|several|all|none|any|one)\s+(?:of\s+(?:them|these|those|this|which)
+          |are|is|have|has|can|may|might|will|were|was|do|also)\b
       | (?:here|there)\s+(?:is|are)\s+(?:some|a\s+few|several|the\s+following|examples|ways)\b
       # A connective that answers the sentence before.
       | (?:and|but|or|so|nor|yet|also|however|therefore|thus|hence|instead|otherwise|moreover|furthermore|besides|then|still
@@ -30,15 +31,19 @@ _LEADING = re.compile(
       | (?:the|other|some|common|more|an)?\s*(?:other\s+)?examples?\s+(?:include|are|of|is)\b
       # It announces a list that a post does not show.
       | there\s+are\s+(?:at\s+least\s+)?(?:\w+\s+){0,2}(?:different\s+)?(?:types|kinds|ways|stages|parts|causes|reasons|steps|forms|main)\b
-      | (?:symptoms?|signs?|treatments?|causes?|tests?|the\s+reports?|risk\s+factors|risks?|types?|problems)\s+(?:may\s+|can\s+|might\s+|also\s+)*(?:include|vary|depend|are|come)\b
+      | (?:symptoms?|signs?|treatments?|causes?|tests?|the\s+reports?|risk\s+factors|risks?|types?|problems)\s+
+          (?:may\s+|can\s+|might\s+|also\s+)*(?:include|vary|depend|are|come)\b
       # A clause whose subject was named before.
-      | (?:if|when|while|as|because|although|though|since|after|before|once|until|unless|whether)\s+(?:they|it|he|she|this|these|those|that|the\s+two)\b
+      | (?:if|when|while|as|because|although|though|since|after|before|once|until|unless|whether)\s+
+          (?:they|it|he|she|this|these|those|that|the\s+two)\b
     )"""
 )
 _IT = re.compile(r"(?i)^[\"“'(]?it(?:['’]s|['’]ll|\b)")
 _EMPTY_IT = re.compile(
-    r"(?ix) ^[\"“'(]? it(?:['’]s|\s+(?:is|was|can\s+be|may\s+be|might\s+be|takes|helps|pays|costs)) \s+ (?:\w+ly\s+|always\s+|never\s+|often\s+|also\s+|not\s+|very\s+|a\s+|an\s+)*"
-    r"(?:important|normal|natural|easy|easier|hard|harder|difficult|possible|best|better|good|great|helpful|safe|safer|common|okay|ok|fine|time|wise|worth|enough|practice|courage|to|little)\b"
+    r"(?ix) ^[\"“'(]? it(?:['’]s|\s+(?:is|was|can\s+be|may\s+be|might\s+be|takes|helps|pays|costs)) \s+"
+    r"(?:\w+ly\s+|always\s+|never\s+|often\s+|not\s+|very\s+|a\s+|an\s+)*"
+    r"(?:important|normal|natural|easy|easier|hard|harder|difficult|possible|best|better|good|great|helpful|safe|safer"
+    r"|common|okay|ok|fine|time|wise|worth|enough|practice|courage|to|little)\b"
 )
 _DANGLING = re.compile(
     r"(?i)\b(?:for|of|to|with|about|from|by|on|in) (?:them|it|him|her|this|these|those|which)[.!]$"
@@ -46,16 +51,24 @@ _DANGLING = re.compile(
     r"|, (?:however|therefore|though|instead|too|also|either|then)[,.!]"
     r"|\bboth (?:types|kinds|of (?:them|these|those))\b|\b(?:these|those)\b(?! (?:who|that|with|of|you|we|in|are)\b)"
     r"|\bthis\b(?! (?:week|year|month|morning|evening|afternoon|way|for later)\b)"
+    r"|\b(?:is|are|can|may|might|has|have|does|do|will|\w+s) also\b|\balso (?:be|have|has)\b"
+    # The splitter takes a single letter for an initial: "... vitamins D and K. People who ..." are two sentences.
+    r"|\b(?-i:[A-Z]\. [A-Z][a-z]* [a-z])"
+    r"|\btoo (?:much|many|little|few) (?:all|at|can|may|might|could|is|are|too|and|or)\b"
     r"|\b(?:as|see|mentioned|described|listed|shown|discussed) (?:above|below|earlier|before)\b|\b(?:the )?following\b[^,]*[.:]$"
 )
 _OBJECT = re.compile(r"(?i)\b(?:it|them)\b(?!'s)")
 _BOILERPLATE = re.compile(
     r"""(?ix)
-      \b(?:learn|read|see|find\s+out)\s+more\b | \bclick\b | \bsubscribe\b | \bsign\s+up\b | \bfollow\s+us\b | \bcontact\s+us\b | \bvisit\s+(?:our|the|us)\b
-      | \ball\s+rights\s+reserved\b | ©|\(c\)\s*\d | \bcopyright\b | \bcookies?\s+(?:policy|settings)\b | \bprivacy\s+policy\b | \bterms\s+of\s+(?:use|service)\b
-      | \b(?:last|page)\s+(?:updated|reviewed|modified)\b | \bback\s+to\s+top\b | \bskip\s+to\b | \bthis\s+(?:page|site|website|article|section|leaflet|guide|topic)\b
-      | \bdownload\b | \bsource\s*: | \S+@\S+\.\w | \bwww\.|https?: | \b(?:\+?\d[\d().\-\s]{7,}\d)\b | \b\d{1,5}\s+[A-Z]\w+\s+(?:Street|St|Road|Rd|Avenue|Ave|Suite)\b
-      | \b(?:table|figure|fig|chapter|appendix)\s+\d
+      \b(?:learn|read|see|find\s+out)\s+more\b | \bclick\b | \bsubscribe\b | \bsign\s+up\b | \bfollow\s+us\b | \bcontact\s+us\b
+      | \bvisit\s+(?:our|the|us)\b | \bdownload\b | \bback\s+to\s+top\b | \bskip\s+to\b
+      | \ball\s+rights\s+reserved\b | © | \(c\)\s*\d | \bcopyright\b
+      | \bcookies?\s+(?:policy|settings)\b | \bprivacy\s+policy\b | \bterms\s+of\s+(?:use|service)\b
+      | \b(?:last|page)\s+(?:updated|reviewed|modified)\b
+      | \bthis\s+(?:page|site|website|article|section|leaflet|guide|topic)\b | \b(?:table|figure|fig|chapter|appendix)\s+\d
+      # Addresses: mail, web, telephone, street.
+      | \bsource\s*: | \S+@\S+\.\w | \bwww\.|https?: | \b(?:\+?\d[\d().\-\s]{7,}\d)\b
+      | \b\d{1,5}\s+[A-Z]\w+\s+(?:Street|St|Road|Rd|Avenue|Ave|Suite)\b
     """
 )
 _PASTED = re.compile(r"(?<![.!?:;,…—–-])(?<=[\w\"”’)])\s+([A-Z][a-z]*)(?=\s+[a-z\"“])")
@@ -80,7 +93,9 @@ _BEFORE_A_NAME = frozenset(
     """.split()  # noqa: SIM905
 )
 _BARE_CLAUSE = re.compile(r"^[^,;:]{3,60}, (?:which|who|whose|where) [^,;]+[.!]$")
-_GERUND = re.compile(r"^(?!(?:During|Nothing|Anything|Everything|Something|Morning|Evening|Spring|King)\b)[A-Z][a-z]+ing\b")
+_GERUND = re.compile(
+    r"^(?!(?:During|Nothing|Anything|Everything|Something|Morning|Evening|Spring|King)\b)[A-Z][a-z]+ing\b"
+)
 _AUXILIARY = re.compile(
     r"(?i)\b(?:is|are|was|were|be|has|have|had|can|could|may|might|must|should|will|would|do|does|did|helps?|makes?|takes?|keeps?"
     r"|gives?|needs?|means?|includes?|causes?|gets?|goes|go|comes?|seems?|feels?|brings?|adds?|lets?|saves?|changes?|works?|calls?)\b|['’](?:s|re|ll|ve)\b"
@@ -126,7 +141,11 @@ def stands_alone(sentence: str) -> bool:
         return False
     if sentence.rstrip("\"”’')").endswith("?"):
         return False
-    if sentence.count("(") != sentence.count(")") or sentence.count("“") != sentence.count("”") or sentence.count('"') % 2:
+    if (
+        sentence.count("(") != sentence.count(")")
+        or sentence.count("“") != sentence.count("”")
+        or sentence.count('"') % 2
+    ):
         return False
     if _LEADING.search(sentence) or _DANGLING.search(sentence) or _BOILERPLATE.search(sentence):
         return False

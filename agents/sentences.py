@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 from agents.quotable import is_fragment, runs_on
 from memory.sentences import paragraphs
-from tools.text import HIDDEN, STOPWORDS, phrases_of
+from tools.text import HIDDEN, STOPWORDS
 from tools.text import keyphrases as keyphrases
 from tools.text import words as words
 
@@ -34,10 +35,9 @@ def split_sentences(text: str) -> list[str]:
     plain = _MARKUP.sub(lambda m: m.group(1) or m.group(2) or "", "\n".join(lines))
     found = []
     blocks = paragraphs(plain)
-    lists = any(_open(block[-1]) for block in blocks)
     for n, block in enumerate(blocks):
         # What stood before the first block of a chunk is not known: it may have been a list.
-        behind = lists if n == 0 else _open(blocks[n - 1][-1])
+        behind = n == 0 or _open(blocks[n - 1][-1])
         for m, sentence in enumerate(block):
             bare = _LABEL.sub("", sentence)
             if m == 0 and behind and (runs_on(bare, in_a_list=True) or is_fragment(bare)):
@@ -103,14 +103,89 @@ def _flat(text: str) -> str:
     )
 
 
-def label(text: str, keywords: Iterable[str] = (), *, most: int = 7) -> str:
-    """At most `most` words for a screen: `text` if short, else a keyword of several words in it, else a phrase."""
-    if len(text.split()) <= most:
-        return text.rstrip(".")
-    for keyword in keywords:
-        if mentions(text, keyword) and 2 <= len(keyword.split()) <= most:
-            return keyword[:1].upper() + keyword[1:]
-    phrases = phrases_of(text)
-    best = max(phrases, key=lambda p: (min(len(p.split()), 3), len(p)), default="")
-    best = " ".join(best.split()[: min(most, 4)])
-    return best[:1].upper() + best[1:]
+_BREAK_BEFORE = frozenset(
+    """
+    because so and but than that which who when while where with without of in for to from at on before after as or by into
+    until if unless about through over under between is are can will
+    """.split()  # noqa: SIM905
+)
+
+
+def screen_lines(text: str, *, most: int = 7) -> list[str]:
+    """`text` as lines of at most `most` words for a screen, all of it and in order, broken where one would take a breath."""
+    parts = text.rstrip(".").split()
+    if len(parts) <= most:
+        return [" ".join(parts)] if parts else []
+    # The best way to break the first n words: its cost, and where its last line begins.
+    best: list[tuple[float, int]] = [(0.0, 0)]
+    for end in range(1, len(parts) + 1):
+        options = []
+        for start in range(max(0, end - most), end):
+            size = end - start
+            cost = best[start][0] + 3 + (4 if size < 3 else 0)
+            if end < len(parts):
+                cost += _break_cost(parts[end - 1], parts[end])
+            options.append((cost, start))
+        best.append(min(options))
+    lines: list[str] = []
+    end = len(parts)
+    while end:
+        start = best[end][1]
+        lines.insert(0, " ".join(parts[start:end]).strip(",;:"))
+        end = start
+    return lines
+
+
+def _break_cost(last: str, following: str) -> float:
+    if last.endswith((",", ";", ":", ".", "—", "–")):
+        return 0.0
+    if last.lower() in STOPWORDS or last.lower() in _BREAK_BEFORE:
+        return 4.0
+    return 0.5 if following.lower() in _BREAK_BEFORE else 2.0
+
+
+_BEFORE_A_NOUN = frozenset(
+    "a an the your our of in with for about by from into on some many more less enough any no every each".split()  # noqa: SIM905
+)
+_NO_NOUN = frozenset(
+    """
+    day days time times way ways thing things people person part parts lot kind kinds one two three four five first last
+    good great new old small large best better free few little many minute minutes moment end side place work used needed
+    important different certain several most various possible able something someone somebody else example
+    hour hours week month year years half whole
+    """.split()  # noqa: SIM905
+)
+
+
+def noun_phrases(texts: Iterable[str], *, most: int, least: int = 1) -> list[str]:
+    """What at least `least` of the texts speak of: one or two words behind an article or a preposition, most often first.
+
+    A rule of thumb and no parser: "a slow breath", "the evening routine", "of dietary fiber". Lower-cased.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(
+            {phrase for clause in re.split(r"[^\w\s’'-]+", text) for phrase in _phrases_behind(clause.split())}
+        )
+    for phrase in [phrase for phrase in counts if f"{phrase}s" in counts]:
+        counts[phrase] += counts.pop(f"{phrase}s")
+    ranked = sorted(counts.items(), key=lambda item: (-item[1] * (1.6 if " " in item[0] else 1), item[0]))
+    return [phrase for phrase, count in ranked if count >= least][:most]
+
+
+def _phrases_behind(parts: list[str]) -> set[str]:
+    found: set[str] = set()
+    for n, word in enumerate(parts):
+        if word.lower() not in _BEFORE_A_NOUN:
+            continue
+        run: list[str] = []
+        for follower in parts[n + 1 :]:
+            if follower.lower() in STOPWORDS or not follower[:1].isalpha():
+                break
+            run.append(follower.lower())
+        # A longer run is likely to hold a verb, and nothing says where.
+        if not 1 <= len(run) <= 2 or run[-1] in _NO_NOUN or run[0].endswith("ing") or run[-1].endswith("ly"):
+            continue
+        if len(run) == 2 or len(run[0]) > 3:
+            found.add(" ".join(run))
+    return found

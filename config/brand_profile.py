@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -138,6 +139,9 @@ class BrandProfile(_Part):
     audience: str = ""
     call_to_action: tuple[str, ...] = ()
     hashtags: tuple[str, ...] = ()
+    related: tuple[tuple[str, ...], ...] = ()
+    """Words that the brand uses for one subject, a list each: offline knowledge is found by words, so "sleep" leads to
+    "bedroom" only where a list says so."""
     link: str = ""
     visual_style: str = ""
     grid: tuple[Cell, ...] = ()
@@ -185,6 +189,12 @@ class BrandProfile(_Part):
     def account(self, platform: str) -> str:
         """The account that posts for `platform`."""
         return self.accounts.get(platform, "default")
+
+    def related_to(self, words: Iterable[str]) -> tuple[str, ...]:
+        """The words of every list of `related` that holds one of `words`, in order, without those."""
+        given = {word.lower() for word in words}
+        found = [word for group in self.related if given & {w.lower() for w in group} for word in group]
+        return tuple(word for word in dict.fromkeys(found) if word.lower() not in given)
 
     def find_theme(self, text: str) -> Theme:
         """The theme of that name or title, else a theme made from the text alone."""

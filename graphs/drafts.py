@@ -2,24 +2,97 @@
 
 from __future__ import annotations
 
-from agents.agent import Brief, Draft
+import re
+
+from agents.agent import Brief, Draft, Fact
+from config.vocabulary import AgentType
 from graphs.context import GraphContext
+from graphs.ids import brief_id
+from graphs.sessions import session_slots
+from graphs.shares import FULL, Place, share
 from memory.records.protocol import Records
+from memory.rows.brand import BrandKnowledge, KnowledgeSource
 from memory.rows.content import Piece, Revision
-from memory.rows.sessions import Assignment
+from memory.rows.sessions import Assignment, Session
 
 AUTHOR = "creation"
 """Who wrote a revision that no human edited."""
 
 
 async def load_brief(records: Records, piece: Piece) -> Brief:
-    """The Brief of the piece's day, cut to the piece's own share of facts. Raises NotFound."""
+    """The Brief of the piece's day, cut to the piece's own share of the week's sentences, in the order of their pages.
+
+    What was revoked since the research is left out. Raises NotFound without a Brief.
+    """
     row = await records.get(Assignment, session_id=piece.session_id, id=piece.brief_id)
     brief = Brief.model_validate_json(row.results)
-    # Each piece of a day gets every n-th fact first: no two of them say the same sentence, whatever order they run in.
-    n, of = int(piece.platform_specs.get("ordinal", "0")), max(1, int(piece.platform_specs.get("of", "1")))
-    own = brief.facts[n::of]
-    return brief.model_copy(update={"facts": own})
+    session = await records.get(Session, id=piece.session_id)
+    copy_n = int(session.request.get("copy", 0))
+    places = [
+        Place(slot.piece_id(plan=session.plan, copy=copy_n), slot.day, slot.content_type)
+        for slot in session_slots(session)
+    ]
+    if all(place.piece_id != piece.id for place in places):
+        places.append(Place(piece.id, piece.cycle_day or brief.day, piece.content_type))
+    briefs = {brief.day: brief.facts, **await _briefs(records, session, {place.day for place in places})}
+    facts = share(places, briefs)[piece.id]
+    turn = next(n for n, place in enumerate(places) if place.piece_id == piece.id)
+    facts = await _as_written(records, facts, first=FULL.get(piece.content_type, 2))
+    return brief.model_copy(update={"facts": facts, "turn": turn})
+
+
+async def _briefs(records: Records, session: Session, days: set[int]) -> dict[int, tuple[Fact, ...]]:
+    found = {}
+    for day in sorted(days):
+        row = await records.find(Assignment, session_id=session.id, id=brief_id(session.id, day))
+        if row is not None and row.agent_type == AgentType.RESEARCH and row.status == "completed":
+            found[day] = Brief.model_validate_json(row.results).facts
+    return found
+
+
+async def _as_written(records: Records, facts: tuple[Fact, ...], *, first: int) -> tuple[Fact, ...]:
+    """The facts that still stand in their sources, with the source's credit; the first of them as they follow each other there."""
+    rows = {
+        row.id: row
+        for row in await records.find_many(BrandKnowledge, [{"id": key} for key in {fact.source_id for fact in facts}])
+        if row.status == "active"
+    }
+    credits: dict[str, str] = {}
+    for name in sorted({row.source_id for row in rows.values() if row.source_id}):
+        source = await records.find(KnowledgeSource, name=name)
+        credits[name] = credit(source.attribution) if source else ""
+    kept = [
+        fact.model_copy(
+            update={"source_title": _credited(fact.source_title, credits.get(rows[fact.source_id].source_id, ""))}
+        )
+        for fact in facts
+        if fact.source_id in rows
+    ]
+    pages = [*dict.fromkeys(fact.source_title for fact in kept)]
+
+    def place(fact: Fact) -> tuple[int, int, int]:
+        row = rows[fact.source_id]
+        return pages.index(fact.source_title), row.chunk, " ".join(row.content.split()).find(fact.text)
+
+    return (*sorted(kept[:first], key=place), *kept[first:])
+
+
+def credit(attribution: str) -> str:
+    """Who is to be named for a page of somebody else's, from its `Source:` line: the name in brackets and the licence.
+
+    Empty for a page without an address and without a licence: the brand's own.
+    """
+    licence = re.search(r"\b(CC[ -]BY(?:-[A-Z]{2})*(?: \d\.\d)?|CC0|MIT|OGL(?: v?\d\.\d)?)\b", attribution)
+    if not licence and "://" not in attribution:
+        return ""
+    named = re.search(r"\(([^(),]+)", attribution)
+    host = re.search(r"://(?:www\.)?([^/\s]+)", attribution)
+    who = named.group(1).strip() if named else (host.group(1) if host else "")
+    return ", ".join(part for part in (who, licence.group(1) if licence else "") if part)
+
+
+def _credited(title: str, who: str) -> str:
+    return f"{title} ({who})" if who and who not in title else title
 
 
 async def find_written(context: GraphContext, piece: Piece, revision: int) -> Revision | None:

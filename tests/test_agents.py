@@ -17,7 +17,7 @@ from agents.agent import AgentContext, Brief, DayPlan, Fact
 from agents.answers import BriefAnswer, CheckAnswer, ChosenFact, Citation, Concern, PostAnswer
 from agents.chat_models import Answer, Models
 from agents.compose import PLACEHOLDER, compose
-from agents.sentences import label, split_sentences, visible
+from agents.sentences import screen_lines, split_sentences, visible
 from agents.spending import Spending, Tokens
 from config.brand_profile import BrandProfile, DayTheme, Guideline, Template, Theme
 from config.clock import ManualClock
@@ -134,7 +134,7 @@ async def test_days_come_from_the_brands_theme_and_the_others_are_derived(ctx: A
     assert days[1] == DayPlan(
         day=1, title="Morning light", angle="What morning light does.", keywords=("morning light", "body clock")
     )
-    assert days[0].title == "In practice"  # what the day is about; the theme stands beside it
+    assert days[0].title == "Light notes"  # named after the page that speaks of the theme
     assert days == await coordination.plan_days(ctx, LIGHT, [3, 1])
     (usage, _) = await ctx.records.list_rows(Usage, day="2026-12-07")
     assert (usage.model, usage.status, usage.cost_usd, usage.agent_type) == ("offline:", "settled", 0.0, "coordination")
@@ -201,7 +201,7 @@ async def test_each_content_type_has_its_structure(ctx: AgentContext) -> None:
         "Beat 3",
         "Close",
     ]
-    assert len(made["story"].slides) == 3
+    assert len(made["story"].slides) == 4
     assert 5 <= len(made["carousel"].slides) <= 8
     assert len(made["carousel"].alt_text) == len(made["carousel"].media_prompts) == len(made["carousel"].slides)
     assert made["quote"].slides[0].startswith("“")
@@ -255,7 +255,7 @@ async def test_the_brands_template_is_used_and_a_line_whose_place_stays_empty_is
     draft = await creation.draft(own, a_piece(ctx), await a_brief(ctx), used=())
     assert draft.template_id == "daily"
     fact1, fact2 = draft.citations
-    assert draft.post.caption == f"Morning light by Acme\n{fact1}\nFrom light notes."
+    assert draft.post.caption == f"Morning light by Acme\n\n{fact1}\n\nFrom light notes."
     assert draft.post.script.split("\n")[1:] == [fact1, fact2]
     bad = replace(
         ctx,
@@ -463,9 +463,12 @@ def test_sentences_are_cut_where_they_end_and_nowhere_else() -> None:
     assert split_sentences("Hidden\u202e turned\x00 text\ud800 here.") == ["Hidden turned text here."]
 
 
-def test_words_on_screen_are_a_short_sentence_or_a_phrase_of_it() -> None:
-    assert label("Light helps.") == "Light helps"
-    long = "People who step outside within an hour of waking report steadier sleep times"
-    assert label(long, ["sleep times"]) == "Sleep times"
-    assert len(label(long).split()) <= 4
-    assert label(long).lower() in long.lower()
+def test_what_is_on_screen_is_the_whole_sentence_a_breath_a_line() -> None:
+    assert screen_lines("Light helps.") == ["Light helps"]
+    long = "People who step outside within an hour of waking report steadier sleep times."
+    lines = screen_lines(long)
+    assert " ".join(lines) == long.rstrip(".")
+    assert all(1 < len(line.split()) <= 7 for line in lines)
+    assert screen_lines("Place one hand on your belly, and then let the other one rest on it.")[0] == (
+        "Place one hand on your belly"
+    )

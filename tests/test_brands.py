@@ -26,7 +26,22 @@ from tools.checks.engine import lint_text
 
 FOLDER = shipped_brands() / "eesystem"
 DOCUMENTS = sorted((FOLDER / "documents").glob("*.md"))
-PLACES = {"hook", "fact1", "fact2", "fact3", "takeaway", "theme", "day_theme", "cta", "brand", "source", "link"}
+PLACES = {
+    "hook",
+    "opener",
+    "fact1",
+    "fact2",
+    "fact3",
+    "fact4",
+    "takeaway",
+    "theme",
+    "day_theme",
+    "cta",
+    "brand",
+    "source",
+    "link",
+}
+PLACES |= {"hashtags"}
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +109,10 @@ def test_nothing_that_the_brand_may_say_fires_a_rule(profile: BrandProfile) -> N
     assert found == {}
 
 
+def test_no_call_to_action_need_come_twice_in_a_week(profile: BrandProfile) -> None:
+    assert len(set(profile.call_to_action)) >= len(profile.grid)
+
+
 def test_the_keywords_make_hashtags_that_fire_no_rule(profile: BrandProfile) -> None:
     words = {word for theme in profile.themes for day in theme.days for word in (*theme.keywords, *day.keywords)}
     for word in words:
@@ -150,6 +169,8 @@ def test_each_content_type_has_templates_of_known_fields_and_places(profile: Bra
         used = {part.split("}")[0] for line in lines for part in line.split("{")[1:]}
         assert used <= PLACES
         assert used & {"fact1", "fact2", "fact3"}
+        opening = next(iter(lines for name, lines in template.structure.items() if name != "title"))[0]
+        assert "{hook}" in opening or "{opener}" in opening or template.content_type == "quote", "else it repeats"
 
 
 async def test_a_folder_becomes_rows(

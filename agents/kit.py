@@ -1,0 +1,125 @@
+"""What one post is made from, and the lines of the brand's own that may stand in it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.extract import WEEKDAYS
+from agents.sentences import mentions, stems, words
+from config.platforms import Limits
+
+Fact = Mapping[str, str]
+LISTS = ("slides", "parts", "on_screen_text", "alt_text", "media_prompts")
+TEXTS = ("title", "caption", "script", "first_comment")
+LONGEST_HOOK = 12
+"""Words; a reader decides in about two seconds."""
+HASHTAGS = {"instagram": 5, "tiktok": 5, "youtube": 3, "facebook": 3, "twitter": 2}
+"""House choice, at most what the platform takes."""
+
+
+def pick(seed: str, count: int) -> int:
+    """A number from 0 to `count` - 1 that depends on `seed` alone."""
+    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8]) % count if count else 0
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What one post is made from."""
+
+    platform: str
+    content_type: str
+    seed: str
+    turn: int
+    """Which piece of its day this is, from 0."""
+    week_turn: int
+    """Which piece of its week, from 0."""
+    brand: Mapping[str, Any]
+    theme: str
+    day: int
+    title: str
+    keywords: Sequence[str]
+    avoid: Sequence[str]
+    cell: Limits
+    said: str = ""
+    """All facts at hand, in one text."""
+
+    def allowed(self, text: str) -> bool:
+        return bool(text) and not any(mentions(text, quote) for quote in self.avoid)
+
+    def hooks(self) -> list[str]:
+        """Lines that may open a post, at most twelve words; the one of this piece's turn first, so that a day repeats none."""
+        # The angle is what the plan says about the day, not to the reader: it opens nothing.
+        weekday = WEEKDAYS[self.day - 1] if 1 <= self.day <= 7 else ""
+        openings = [self.theme, f"A thought for {weekday}", "Worth a minute", "One for your notes", "Something to try"]
+        own = [self.title, *(f"{opening}: {self.title}" for opening in openings)]
+        own = [line for n, line in enumerate(own) if n == 0 or not self._twice(line, weekday)]
+        fitting = [line for line in dict.fromkeys(own) if self.allowed(line) and len(line.split()) <= LONGEST_HOOK]
+        at = self.turn % len(fitting) if fitting else 0
+        return fitting[at:] + fitting[:at]
+
+    def _twice(self, line: str, weekday: str) -> bool:
+        """Whether the line would name the theme or the day a second time."""
+        opening, _, title = line.partition(": ")
+        return mentions(title, opening) or opening.endswith(" for ") or bool(weekday and line.count(weekday) > 1)
+
+    def cta(self) -> str:
+        """The brand's call to action of this piece; none when the week has used them all."""
+        lines = [*dict.fromkeys(self.brand.get("call_to_action", ()))]
+        week = pick(f"{self.theme}|calls", len(lines))
+        ordered = lines[week:] + lines[:week]
+        line = ordered[self.week_turn] if self.week_turn < len(ordered) else ""
+        return line if self.allowed(line) else ""
+
+    def hashtags(self) -> list[str]:
+        """The brand's own, the theme, the day, then keywords that say something new; as many as the platform is given."""
+        most = min(HASHTAGS.get(self.platform, 3), self.cell.hashtags)
+        own = ["#" + re.sub(r"\W", "", tag) for tag in self.brand.get("hashtags", ())]
+        names = [name for name in (self.theme, self.title) if 1 <= len(words(name)) <= 3]
+        chosen: list[str] = []
+        said: set[str] = set()
+        for name in [
+            *names,
+            *(keyword for keyword in self.keywords if len(words(keyword)) <= 3 and mentions(self.said, keyword)),
+        ]:
+            tag = "#" + "".join(re.sub(r"\W", "", word[:1].upper() + word[1:]) for word in words(name))
+            new = stems(name) - said
+            if not new or len(tag) > 30 or not self._tag(tag) or tag.lower() in {t.lower() for t in (*own, *chosen)}:
+                continue
+            chosen.append(tag)
+            said |= new
+        first = own[: max(1, min(2, most - 3))]
+        tags = [tag for tag in dict.fromkeys([*first, *chosen, *own]) if self._tag(tag)]
+        return tags[:most]
+
+    def _tag(self, tag: str) -> bool:
+        return len(tag) > 2 and not tag[1:].isdigit() and self.allowed(tag) and self.allowed(tag[1:])
+
+
+@dataclass
+class Made:
+    """A post under construction and the facts it rests on."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    facts: list[Fact] = field(default_factory=list)
+    template: str = ""
+
+
+def sources(facts: Sequence[Fact]) -> str:
+    """The pages of the facts in their order, for a line that names them: "Stress (MedlinePlus); Evening light"."""
+    return "; ".join(dict.fromkeys(fact["source_title"] for fact in facts if fact["source_title"]))
+
+
+def source_line(facts: Sequence[Fact]) -> str:
+    """`Source: ...` or `Sources: ...`; empty when no page has a name."""
+    named = sources(facts)
+    return f"{'Sources' if '; ' in named else 'Source'}: {named}" if named else ""
+
+
+def visual(brand: Mapping[str, Any]) -> list[str]:
+    """What the visual guidelines of the brand ask for, in their order."""
+    rules = [rule for rule in brand.get("guidelines", ()) if rule.get("type") == "visual"]
+    return [line for rule in rules for line in rule.get("requirements", ())]

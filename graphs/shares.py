@@ -1,0 +1,71 @@
+"""Which sentences each piece of a week may rest on: no sentence goes to two pieces.
+
+A pure function over the week's briefs, so that any piece, on any worker and after any crash, finds the same share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agents.agent import Fact
+from agents.extract import NEAR
+from agents.sentences import overlap, stems
+
+LEAST = {"quote": 1, "story": 1, "reel": 2, "carousel": 3, "thread": 2}
+"""Sentences without which a piece of this type cannot be made; a day that has fewer leaves it to its other pieces."""
+FULL = {"quote": 2, "story": 2, "reel": 4, "carousel": 5, "thread": 5}
+"""Sentences with which it is worth reading."""
+RESERVE = 6
+"""Further sentences of a piece, for what compliance takes out."""
+SHORT = 140
+"""Characters of what can be a quotation."""
+
+
+@dataclass
+class Place:
+    """One piece that wants sentences, and what it has got so far."""
+
+    piece_id: str
+    day: int
+    content_type: str
+    facts: list[Fact] = field(default_factory=list)
+
+
+def share(places: Sequence[Place], briefs: Mapping[int, Sequence[Fact]]) -> dict[str, tuple[Fact, ...]]:
+    """The sentences of each piece by its id, those to be used first, then its reserve; all in the order of the Brief.
+
+    First every piece gets what it cannot do without, the modest ones first, then what makes it whole, then a reserve. A
+    piece takes the best sentence that its day has left, and then rather sentences of the same page, so that what stands
+    together was written together.
+    """
+    left = {day: list(facts) for day, facts in briefs.items()}
+    modest = sorted(places, key=lambda place: LEAST.get(place.content_type, 1))
+    for place in modest:
+        wanted = LEAST.get(place.content_type, 1)
+        if len(left.get(place.day, ())) >= wanted:
+            _take(place, left, wanted)
+    for more in range(1, max(FULL.values()) + 1):
+        for place in places:
+            if place.facts and more <= FULL.get(place.content_type, 2) - LEAST.get(place.content_type, 1):
+                _take(place, left, 1)
+    for _ in range(RESERVE):
+        for place in places:
+            _take(place, left, 1)
+    return {place.piece_id: tuple(place.facts) for place in places}
+
+
+def _take(place: Place, left: dict[int, list[Fact]], count: int) -> None:
+    for _ in range(count):
+        pool = left.get(place.day, [])
+        if not pool:
+            return
+        lead = place.facts[0] if place.facts else None
+        fits = [fact for fact in pool if place.content_type != "quote" or lead or len(fact.text) <= SHORT] or pool
+        together = [fact for fact in fits if lead and fact.source_title == lead.source_title]
+        chosen = (together or fits)[0]
+        place.facts.append(chosen)
+        about = stems(chosen.text)
+        # What says the same is gone for the whole week, whatever day it was found for.
+        for day, facts in left.items():
+            left[day] = [fact for fact in facts if fact.text != chosen.text and overlap(about, stems(fact.text)) < NEAR]
