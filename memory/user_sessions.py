@@ -41,6 +41,8 @@ from memory.sqlite_file import prepared
 SESSION_TTL = timedelta(minutes=30)
 VARIANT_TTL = timedelta(days=7)
 NOTE_TTL = timedelta(days=1)
+EVERY_BRAND = "copydesk"
+"""The brand column of what belongs to a person, whichever brand the person works on."""
 _BUSY_MS = 10_000
 _EXPIRING = ("sessions", "temp_content", "short_term_notes")
 

@@ -117,6 +117,14 @@ def shorten_week(data_dir: Path, name: str) -> None:
     file.write_text(head + accounts + GRID)
 
 
+def forbid_zebras(cli: Cli, name: str = "acme") -> None:
+    """A rule of the brand's own that is important, so that a human has to look whatever the packs say."""
+    with (cli.data_dir / "brands" / name / "guidelines.toml").open("a") as file:
+        file.write(
+            '\n[[guideline]]\ntype = "voice"\ntitle = "No zebras"\nrestrictions = ["zebra"]\nseverity = "important"\n'
+        )
+
+
 def environment(**more: str) -> dict[str, str]:
     """A clean environment for a process of its own."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("COPYDESK_", "OPENAI_"))}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from config.errors import BadInput
 from memory.rows.content import Post
 from runtime.commands.post_text import from_text, to_text
-from tests.cli_support import ROOT, Cli, Result, cli, environment, planned, quiet_process, week
+from tests.cli_support import ROOT, Cli, Result, cli, environment, forbid_zebras, planned, quiet_process, week
 
 __all__ = ["cli", "planned", "quiet_process", "week"]  # fixtures
 
@@ -72,7 +72,8 @@ def test_the_end_of_input_ends_the_pass_and_keeps_what_was_decided(human: Human)
 
 def test_what_the_rules_found_most_in_is_asked_first(human: Human) -> None:
     last = human.week.ok("piece", "list")[-1]
-    flag(human.week, last, "Guaranteed results.")
+    forbid_zebras(human.week)
+    flag(human.week, last, "A zebra came in.")
     result = human.types("s", "s", "q")
     shown = [line for line in result.out.splitlines() if line.startswith("hash ")]
     [found] = [row for row in human.week.ok("review", "list") if row["result"] == "manual_review"]

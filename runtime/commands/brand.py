@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.errors import BadInput, Conflict, CopydeskError
-from runtime.commands.common import DEFAULT_BRAND, FINDINGS, OK, add_parts, add_verb, brand_of, emit, load
+from runtime.commands.common import DEFAULT_BRAND, FINDINGS, OK, add_parts, add_verb, brand_of, emit, load, preferred
 
 if TYPE_CHECKING:
     from config.brand_profile import BrandProfile
@@ -41,7 +42,9 @@ def _named(args: argparse.Namespace) -> tuple[BrandProfile, Path]:
     from config.ids import parse_slug
 
     settings = load(args)
-    name = parse_slug(args.name, what="NAME") if args.name else brand_of(args, settings)
+    name = (
+        parse_slug(args.name, what="NAME") if args.name else brand_of(args, settings, asyncio.run(preferred(settings)))
+    )
     folder = find_brand_folder(name, own_brands(settings))
     profile = load_brand(folder)
     if profile.name != name:

@@ -10,13 +10,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from config.errors import BadInput, CopydeskError
+from config.errors import BadInput, CopydeskError, Unavailable
 from config.vocabulary import nearest
 from runtime.commands import VERBS
 
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 
 OK, FINDINGS, USAGE, WAITING_FOR_HUMAN, INTERRUPTED = 0, 1, 2, 3, 130
 DEFAULT_BRAND = "eesystem"
+PREFERENCES = {
+    "brand": "the brand of a command without --brand",
+    "reviewer": "who decides without --by and without COPYDESK_REVIEWER",
+    "editor": "what `review` edits with, before VISUAL and EDITOR",
+}
+"""What an operator may prefer (`preferences set`), and what it is for."""
+_PATIENCE = timedelta(seconds=20)
+"""How long a command waits for the next look at something that is away; workers wait for a day."""
 _STOPPED = "interrupted; everything acknowledged is kept, the same command goes on"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -195,26 +204,40 @@ def load(args: argparse.Namespace, **overrides: Any) -> Settings:
     return settings
 
 
-def brand_of(args: argparse.Namespace, settings: Settings) -> str:
-    """The brand that the command is about."""
+def brand_of(args: argparse.Namespace, settings: Settings, preferences: Mapping[str, str]) -> str:
+    """The brand that the command is about: --brand, else the preferred one, else the default."""
     if args.brand:
         from config.ids import parse_slug
 
         return parse_slug(args.brand, what="--brand")
-    return default_brand(settings.data_dir)
+    return preferences.get("brand") or default_brand(settings.data_dir)
+
+
+async def preferred(settings: Settings) -> dict[str, str]:
+    """The preferences of whoever is logged in; none before the first `preferences set`."""
+    if not settings.session_db.exists():
+        return {}
+    from config.clock import SystemClock
+    from memory.user_sessions import EVERY_BRAND, open_user_sessions
+
+    async with open_user_sessions(settings.session_db, clock=SystemClock()) as store:
+        return await store.for_brand(EVERY_BRAND).list_preferences(login())
 
 
 def actor(args: argparse.Namespace, settings: Settings) -> str:
-    """Who decides: --by, COPYDESK_REVIEWER, else the login name."""
+    """Who decides: --by, COPYDESK_REVIEWER, the preferred reviewer, else the login name."""
+    said = getattr(args, "by", None) or settings.reviewer or getattr(args, "preferred", {}).get("reviewer")
+    return str(said or login())[:64]
+
+
+def login() -> str:
+    """The name of whoever runs this process."""
     import getpass
 
-    name = getattr(args, "by", None) or settings.reviewer
-    if not name:
-        try:
-            name = getpass.getuser()
-        except (KeyError, OSError):
-            name = f"uid-{os.getuid()}"
-    return str(name)[:64]
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
 
 
 def run_async(main: Callable[[], Awaitable[int]]) -> int:
@@ -226,7 +249,8 @@ def run_async(main: Callable[[], Awaitable[int]]) -> int:
 async def opened(args: argparse.Namespace, **overrides: Any) -> AsyncIterator[tuple[Runtime, str]]:
     """An open Runtime and the brand of the command."""
     settings = load(args, **overrides)
-    brand = brand_of(args, settings)
+    args.preferred = await preferred(settings)
+    brand = brand_of(args, settings, args.preferred)
     from config.brand_profile import find_brand_folder
     from runtime.compose import open_runtime
 
@@ -249,13 +273,15 @@ async def run_threads(
 
     Other workers may take some of them meanwhile; it waits for those too. SIGINT or SIGTERM once: finish the step and stop,
     resumable. Twice: stop at once, still resumable.
+
+    Raises Unavailable when all that is left is put off, because a model or platform is away for longer than people wait.
     """
     from runtime.worker import Worker
 
     worker = Worker(runtime, only=ids)
     loop = asyncio.get_running_loop()
     main_task = asyncio.current_task()
-    stopped = False
+    stopped, put_off = False, ""
 
     def stop() -> None:
         nonlocal stopped
@@ -268,7 +294,11 @@ async def run_threads(
         loop.add_signal_handler(name, stop)
 
     async def finished() -> bool:
-        return await until()
+        nonlocal put_off
+        if await until():
+            return True
+        put_off = await _put_off(runtime, ids())
+        return bool(put_off)
 
     async def ticking() -> None:
         while on_tick is not None:
@@ -287,7 +317,18 @@ async def run_threads(
         ticker.cancel()
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
+    if put_off and not stopped:
+        raise Unavailable(put_off)
     return not stopped
+
+
+async def _put_off(runtime: Runtime, ids: list[str]) -> str:
+    """Until when all that waits of these tasks is put off, when that is longer than people wait; else ''."""
+    tasks = sorted((await live_tasks(runtime, ids)).values(), key=lambda task: task.run_at)
+    if not tasks or tasks[0].run_at <= runtime.clock.now() + _PATIENCE:
+        return ""
+    first = tasks[0]
+    return f"{first.id} is put off until {first.run_at:%H:%M:%S} UTC and goes on by itself where a worker runs: `why {first.id}`"
 
 
 async def live_tasks(runtime: Runtime, ids: list[str]) -> dict[str, Task]:
@@ -303,6 +344,7 @@ async def run_session(runtime: Runtime, session: Session, *, show: bool = True) 
     from graphs.sessions import session_piece_ids
     from memory.rows.sessions import Session as SessionRow
     from runtime.commands.week_view import WeekProgress
+    from runtime.parking import what_it_waits_for
     from runtime.resume import wake
 
     records = runtime.records.for_brand(session.brand)
@@ -314,4 +356,8 @@ async def run_session(runtime: Runtime, session: Session, *, show: bool = True) 
     await wake(runtime, await records.get(SessionRow, id=session.id))
     progress = WeekProgress(records, session, quiet=not show)
     with progress:
-        return await run_threads(runtime, lambda: ids, until=settled, on_tick=progress.refresh)
+        try:
+            return await run_threads(runtime, lambda: ids, until=settled, on_tick=progress.refresh)
+        except Unavailable as error:
+            why = await what_it_waits_for(records, await records.get(SessionRow, id=session.id))
+            raise Unavailable(f"session {session.id}: {why or error}; or `session resume {session.id}`") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.errors import CopydeskError, Unavailable
-from runtime.commands.common import FINDINGS, OK, add_verb, brand_of, emit, load, run_async
+from runtime.commands.common import FINDINGS, OK, add_verb, brand_of, emit, load, preferred, run_async
 from runtime.commands.doctor_engines import engine_lines, is_remote, look_at_backlog, look_at_engines
 
 if TYPE_CHECKING:
@@ -176,7 +176,9 @@ async def _stores(args: argparse.Namespace, settings: Settings, report: Report) 
     try:
         async with open_runtime(settings) as runtime:
             await _queue(runtime, report)
-            brands = sorted({*(row.name for row in await _brands(runtime)), brand_of(args, settings)})
+            brands = sorted(
+                {*(row.name for row in await _brands(runtime)), brand_of(args, settings, await preferred(settings))}
+            )
             report.sections["brands"] = brands
             for brand in brands:
                 await _brand(runtime, brand, report)
@@ -232,6 +234,7 @@ async def _brand(runtime: Runtime, brand: str, report: Report) -> None:
     from graphs.sessions import session_piece_ids
     from memory.rows.content import Piece
     from memory.rows.sessions import Session
+    from runtime.commands.schedule import look_at_schedules
 
     try:
         runtime.profile(brand)
@@ -264,6 +267,8 @@ async def _brand(runtime: Runtime, brand: str, report: Report) -> None:
                 f"session {session.id} is running, but nothing of it is queued",
                 f"run_agents.py --brand {brand} session resume {session.id}",
             )
+    for what, mend in await look_at_schedules(records, runtime.clock.now()):
+        report.find(what, f"run_agents.py {mend}")
     await _vectors(runtime, brand, report)
 
 

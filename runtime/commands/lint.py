@@ -65,7 +65,7 @@ def _profile(args: argparse.Namespace) -> BrandProfile | None:
         return None
     from config.brand_profile import find_brand_folder, load_brand
 
-    return load_brand(find_brand_folder(brand_of(args, settings), settings.data_dir.absolute() / "brands"))
+    return load_brand(find_brand_folder(brand_of(args, settings, {}), settings.data_dir.absolute() / "brands"))
 
 
 def _lines(file: dict[str, Any]) -> str:

@@ -64,7 +64,7 @@ async def review_pass(args: argparse.Namespace) -> int:
         if not waiting:
             print("Nothing waits for you.")
             return OK
-        desk = Desk(runtime, records, brand, by=actor(args, runtime.settings))
+        desk = Desk(runtime, records, brand, by=actor(args, runtime.settings), editor=args.preferred.get("editor", ""))
         try:
             for n, row in enumerate(waiting, start=1):
                 await desk.ask(row, f"{n} of {len(waiting)}")
@@ -84,8 +84,8 @@ async def review_pass(args: argparse.Namespace) -> int:
 class Desk:
     """One pass: what was decided in it, and the questions."""
 
-    def __init__(self, runtime: Runtime, records: Records, brand: str, *, by: str) -> None:
-        self._runtime, self._records, self._brand, self._by = runtime, records, brand, by
+    def __init__(self, runtime: Runtime, records: Records, brand: str, *, by: str, editor: str) -> None:
+        self._runtime, self._records, self._brand, self._by, self._editor = runtime, records, brand, by, editor
         self._decided: list[str] = []
         self._edited: set[str] = set()
         self.counts = {"approved": 0, "edited": 0, "rejected": 0, "skipped": 0}
@@ -164,7 +164,7 @@ class Desk:
         before = to_text(view.revision.post)
         text = before
         while True:
-            text = _in_editor(text, view.piece.id)
+            text = _in_editor(text, view.piece.id, self._editor)
             if text == before:
                 print("nothing was changed")
                 return False
@@ -222,9 +222,9 @@ def _line(prompt: str) -> str:
     return line
 
 
-def _in_editor(text: str, name: str) -> str:
+def _in_editor(text: str, name: str, preferred: str) -> str:
     """`text` after the human's editor had it. Raises BadInput naming the editor, if it cannot run or says that it failed."""
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    editor = preferred or os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     with tempfile.TemporaryDirectory(prefix="copydesk-") as folder:
         file = Path(folder) / f"{name}.txt"
         file.write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ from runtime.commands.common import (
     brand_of,
     load,
     next_command,
+    preferred,
     printable,
     run_async,
 )
@@ -51,7 +52,7 @@ async def run_watch(args: argparse.Namespace) -> int:
 
     ref = parse_ref(args.id, what="session")
     settings = load(args)
-    brand = brand_of(args, settings)
+    brand = brand_of(args, settings, await preferred(settings))
     # Not `opened`: this machine needs to have no folder of the brand, only the stores.
     async with open_runtime(settings) as runtime:
         session = await find_session(runtime.records.for_brand(brand), ref)
