@@ -21,14 +21,14 @@ from memory.cache.protocol import open_cache
 from memory.checkpoints.protocol import open_checkpoints
 from memory.queue.owner import current_owner
 from memory.queue.protocol import GENERATION_QUEUE, PUBLICATION_QUEUE, TaskQueue, open_queue
-from memory.rows import Event
+from memory.rows import Event, Session
 from runtime.migrate import Moved, abandon, migrate, target_settings
 from runtime.migrate_copy import Step
 from runtime.publish_due import paused
 from runtime.reconcile import reconcile
 from runtime.reviews import decide
 from tests.fakes.astra_keyspaces import a_keyspace, a_server
-from tests.fakes.data_api import DataApi
+from tests.fakes.data_api import DataApi, Keyspace
 from tests.fakes.newsroom import BRAND, Newsroom, open_newsroom
 from tests.fakes.publishing import ScriptedPublisher
 from tests.fakes.redis_server import redis_url
@@ -137,14 +137,8 @@ async def test_a_week_goes_on_at_the_other_side_and_ends_after_the_way_back(here
         while await room.asked_reviews():
             assert await approve_one(room) is PieceState.APPROVED
         assert room.script.asked == []
-        [session] = [row for row in await room.runtime.records.for_brand(BRAND).list_rows(_session()) if row.id in ids]
+        [session] = [row for row in await room.runtime.records.for_brand(BRAND).list_rows(Session) if row.id in ids]
         assert session.status is SessionStatus.DONE
-
-
-def _session() -> Any:
-    from memory.rows import Session
-
-    return Session
 
 
 async def test_only_one_of_the_two_publishes(here: Settings, many: Settings) -> None:
@@ -160,6 +154,29 @@ async def test_only_one_of_the_two_publishes(here: Settings, many: Settings) -> 
             await reconcile(room.runtime)
             await desk.run_due()
     assert len(platform.live) == 1
+    back = target_settings(many, str(here.data_dir))
+    await move(many, back)
+    published = await contents(back.records_url)
+    assert published == await contents(many.records_url)
+    assert {"permit", "outcome"} <= {one.kind for one in published["decisions"]}
+    assert len(published["publications"]) >= 2, "its ledger came back with it"
+    async with room_of(back) as room:
+        room.runtime.publishers["outbox"] = platform
+        desk = Desk(room.runtime, room.clock, room.script)
+        desk.at(SLOT)
+        await reconcile(room.runtime)
+        await desk.run_due()
+    assert len(platform.live) == 1
+
+
+async def test_what_astradb_lacks_is_made_first(here: Settings, data_api: DataApi) -> None:
+    data_api.keyspaces["fresh"] = Keyspace()
+    there = target_settings(here, data_api.url("fresh"))
+    assert (there.queue_url, there.cache_url) == (here.queue_url, here.cache_url), "only the rows move"
+    assert (await move(here, there)).finished
+    assert await contents(there.records_url) == await contents(here.records_url)
+    async with queue_of(there) as queue:
+        assert not any(depth.paused for depth in (await queue.depths()).values()), "the queue that both share works on"
 
 
 # What is no row
