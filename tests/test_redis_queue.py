@@ -1,4 +1,4 @@
-"""What the Redis engines promise beyond the protocols: lost answers, wiped and killed servers, fairness, old servers, access."""
+"""What the Redis engines promise beyond the protocols: lost answers, lost hints, wiped and killed servers, old servers, access."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import re
 import socket
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -38,6 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted((ROOT / "memory").glob("*/*.lua"))
 TTL = timedelta(seconds=30)
 MINUTE = timedelta(minutes=1)
+MS = timedelta(milliseconds=1)
 
 
 @pytest.fixture
@@ -126,6 +126,7 @@ async def test_the_client_sends_no_command_newer_than_redis_6_2(server: RedisSer
         open_queue(server.url, clock=SystemClock()) as queue,
         open_cache(server.url, clock=SystemClock()) as cache,
     ):
+        assert not await queue.wait_for_work(["work"], at_most=MS)
         await queue.enqueue(a_task(SystemClock()))
         await queue.complete(*await claim(queue))
         await queue.depths()
@@ -366,34 +367,46 @@ async def test_leases_end_by_the_servers_clock_whatever_the_workers_says(tmp_pat
         assert taken[0].task.deaths == 1
 
 
-# Fairness
+# Waiting
 
 
-@pytest.mark.parametrize("at_a_time", [1, 4])
-async def test_a_brand_with_a_thousand_tasks_does_not_starve_one_with_ten(
-    queue: TaskQueue, clock: ManualClock, at_a_time: int
+async def test_a_wait_whose_hint_is_lost_looks_once_more_when_it_is_over(
+    queue: TaskQueue, tmp_path: Path, clock: ManualClock
 ) -> None:
-    early = clock.now() - TTL
-    await queue.enqueue(*(a_task(clock, f"big{n}", brand="big", run_at=early) for n in range(1000)))
-    await claim(queue, limit=3)
-    await queue.enqueue(*(a_task(clock, f"small{n}", brand="small") for n in range(10)))
-    brands: list[str] = []
-    while len(brands) < 24:
-        brands += [lease.task.brand for lease in await claim(queue, limit=at_a_time)]
-    assert Counter(brands[:20]) == {"big": 10, "small": 10}
-    assert set(brands[20:]) == {"big"}
+    prefix = f"{{{redis_url(tmp_path).partition('prefix=')[2]}}}:queue:"
+    waiting = asyncio.create_task(queue.wait_for_work(["work"], at_most=timedelta(seconds=0.2)))
+    while shared_server().command("HDEL", f"{prefix}|queues", "wait|work").startswith(":0"):
+        await asyncio.sleep(0.001)
+    await queue.enqueue(a_task(clock))
+    assert shared_server().command("EXISTS", f"{prefix}|hints").startswith(":0")
+    assert await waiting
 
 
-async def test_brands_take_turns_within_a_priority_and_a_higher_priority_still_comes_first(
-    queue: TaskQueue, clock: ManualClock
-) -> None:
-    for brand in "xyz":
-        await queue.enqueue(*(a_task(clock, f"{brand}{n}", brand=brand) for n in range(3)))
-    await queue.enqueue(*(a_task(clock, f"urgent{n}", brand="x", priority=9) for n in range(2)))
-    ids = [lease.task.id for _ in range(11) for lease in await claim(queue)]
-    assert ids[:2] == ["urgent0", "urgent1"]
-    assert [{name[0] for name in ids[n : n + 3]} for n in (2, 5, 8)] == [{"x", "y", "z"}] * 3
-    assert [name for name in ids if name[0] == "y"] == ["y0", "y1", "y2"]
+async def test_a_wait_goes_on_when_its_connection_is_cut_and_when_everything_is_wiped(server: RedisServer) -> None:
+    clock = SystemClock()
+    for command in (["CLIENT", "KILL", "TYPE", "normal"], ["FLUSHALL"]):
+        async with open_queue(server.url, clock=clock) as queue, open_queue(server.url, clock=clock) as other:
+            for n in range(3):
+                waiting = asyncio.create_task(queue.wait_for_work(["work"], at_most=timedelta(seconds=1)))
+                await asyncio.sleep(0.02)
+                if n == 1:
+                    server.command(*command)
+                await other.enqueue(a_task(clock, f"t{n}"))
+                async with asyncio.timeout(30):
+                    assert await waiting
+                await queue.complete(*await claim(queue))
+
+
+async def test_nothing_is_said_where_nobody_waits(queue: TaskQueue, tmp_path: Path, clock: ManualClock) -> None:
+    prefix = redis_url(tmp_path).partition("prefix=")[2]
+    stream = f"{{{prefix}}}:queue:|hints"
+    await queue.enqueue(a_task(clock, "a"))
+    assert not await queue.wait_for_work(["other"], at_most=MS)
+    await queue.enqueue(a_task(clock, "b"))
+    assert shared_server().command("EXISTS", stream).startswith(":0")
+    await queue.enqueue(a_task(clock, "c", queue="other"), a_task(clock, "d", queue="other"))
+    await queue.enqueue(a_task(clock, "e", queue="other"))
+    assert shared_server().command("XINFO", "STREAM", stream).count("other") == 2  # as its first and its last entry
 
 
 async def test_no_key_is_left_when_the_work_is_done_but_counts_and_the_lane(
@@ -420,6 +433,11 @@ async def test_an_acl_user_with_our_keys_alone_is_enough(server: RedisServer) ->
     async with open_queue(url, clock=SystemClock()) as queue, open_cache(url, clock=SystemClock()) as cache:
         await queue.enqueue(a_task(SystemClock()))
         await queue.complete(*await claim(queue))
+        waiting = asyncio.create_task(queue.wait_for_work(["work"], at_most=MINUTE))
+        await asyncio.sleep(0.02)
+        await queue.enqueue(a_task(SystemClock()))
+        async with asyncio.timeout(30):
+            assert await waiting
         await cache.for_brand("acme").put("k", 1, ttl=MINUTE)
     async with open_queue(url + "?prefix=other", clock=SystemClock()) as queue:
         with pytest.raises(SettingsError, match="NoPermission"):
@@ -472,6 +490,12 @@ async def both_work(url: str) -> None:
         assert await queue.enqueue(a_task(SystemClock(), "a"), a_task(SystemClock(), "b")) == [Enqueued.CREATED] * 2
         await queue.complete(*await claim(queue, limit=2))
         assert (await queue.depths()) == {}
+        waiting = asyncio.create_task(queue.wait_for_work(["work"], at_most=MINUTE))
+        await asyncio.sleep(0.02)
+        await queue.enqueue(a_task(SystemClock(), "c"))
+        async with asyncio.timeout(30):
+            assert await waiting
+        await queue.complete(*await claim(queue))
         for brand in ("acme", "other"):
             await store.for_brand(brand).append("coord:s", brand, ttl=MINUTE)
             assert await store.for_brand(brand).items("coord:s") == [brand]

@@ -11,6 +11,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from memory.queue.sqlite_rows import COLUMNS, order_of
@@ -19,7 +20,8 @@ Row = Sequence[Any]
 
 
 def _pairs(index: str, condition: str) -> str:
-    # A loose scan: each step seeks to the next (priority, brand) below the last, whatever number of tasks the last has.
+    # A loose scan: each step seeks to the next (priority, brand) below the last, however many tasks that has. One comparison of
+    # both columns at once would use the index for the first alone, and walk over all the tasks of a brand.
     return f"""
         WITH RECURSIVE pairs (priority, brand) AS (
             SELECT priority, brand
@@ -32,13 +34,21 @@ def _pairs(index: str, condition: str) -> str:
             )
             UNION ALL
             SELECT below.priority, below.brand
-            FROM pairs CROSS JOIN tasks AS below ON below.seq = (
-                SELECT seq
-                FROM tasks INDEXED BY {index}
-                WHERE queue = ?1 AND state = 'waiting' AND {condition}
-                    AND (priority, brand) < (pairs.priority, pairs.brand)
-                ORDER BY priority DESC, brand DESC
-                LIMIT 1
+            FROM pairs CROSS JOIN tasks AS below ON below.seq = coalesce(
+                (
+                    SELECT seq
+                    FROM tasks INDEXED BY {index}
+                    WHERE queue = ?1 AND state = 'waiting' AND {condition}
+                        AND priority = pairs.priority AND brand < pairs.brand
+                    ORDER BY brand DESC
+                    LIMIT 1
+                ), (
+                    SELECT seq
+                    FROM tasks INDEXED BY {index}
+                    WHERE queue = ?1 AND state = 'waiting' AND {condition} AND priority < pairs.priority
+                    ORDER BY priority DESC, brand DESC
+                    LIMIT 1
+                )
             )
         )
     """
@@ -55,16 +65,38 @@ def _in_pair(index: str, condition: str, what: str) -> str:
 _CLASSES = {False: ("tasks_ready", "deaths < 2"), True: ("tasks_suspect", "deaths >= 2")}
 
 _DUE_PAIRS = {
-    solo: f"{_pairs(*how)} SELECT priority, brand FROM pairs WHERE EXISTS ({_in_pair(*how, '1')} AND t.run_at <= ?2)"
+    solo: f"{_pairs(*how)} SELECT priority, brand, ?1 FROM pairs WHERE EXISTS ({_in_pair(*how, '1')} AND t.run_at <= ?2)"
     for solo, how in _CLASSES.items()
 }
-"""By `solo`: the (priority, brand) pairs of a queue with due tasks, highest first. Values: queue, now in epoch milliseconds."""
+"""By `solo`: the (priority, brand, queue) of a queue's brands with due tasks, highest first. Values: queue, now in epoch milliseconds."""
 
 _SOONEST = {
     solo: f"{_pairs(*how)} SELECT min(({_in_pair(*how, 't.run_at')} ORDER BY t.run_at LIMIT 1)) FROM pairs"
     for solo, how in _CLASSES.items()
 }
 """By `solo`: the earliest `run_at` in a queue, in epoch milliseconds. Values: queue."""
+
+_BRANDS = {
+    solo: f"""
+        WITH RECURSIVE pairs (priority, brand) AS (
+            SELECT ?2, ?3
+            UNION ALL
+            SELECT priority, (
+                SELECT min(t.brand)
+                FROM tasks AS t INDEXED BY {index}
+                WHERE t.queue = ?1 AND t.state = 'waiting' AND t.{condition}
+                    AND t.priority = pairs.priority AND t.brand > pairs.brand
+            )
+            FROM pairs
+            WHERE brand IS NOT NULL
+        )
+        SELECT brand, ?1
+        FROM pairs
+        WHERE brand > ?3 AND EXISTS ({_in_pair(index, condition, "1")} AND t.run_at <= ?4)
+    """
+    for solo, (index, condition) in _CLASSES.items()
+}
+"""By `solo`: (brand, queue) of the brands behind one with due tasks at a priority, by name. Values: queue, priority, brand, now."""
 
 _OF_PAIR = {
     solo: f"""
@@ -117,49 +149,64 @@ def best_rows(
     if only is not None:
         named = [connection.execute(_NAMED, (only, queue, int(solo), now)) for queue in room]
         return _fitting(heapq.merge(*named, key=order_of), room, limit)
+    level = _Level(connection, room, now, solo)
     rows: list[Row] = []
-    for priority, group in groupby(_due_pairs(connection, room, now, solo), key=lambda pair: -pair[0]):
-        queues_of: dict[str, list[str]] = {}
-        for _, brand, queue in group:
-            queues_of.setdefault(brand, []).append(queue)
-        offered: dict[str, Iterator[Row]] = {
-            brand: heapq.merge(
-                *(
-                    _while_room(connection.execute(_OF_PAIR[solo], (queue, priority, brand, now)), room)
-                    for queue in its
-                ),
-                key=order_of,
-            )
-            for brand, its in queues_of.items()
-        }
-        if len(offered) == 1:
-            (offers,) = offered.values()
-            rows += _fitting(offers, room, limit - len(rows))
-        else:
-            asked = f"{'solo ' if solo else ''}{' '.join(queues)}"
-            rows += _in_turns(connection, (asked, priority), offered, room, limit - len(rows))
-        if len(rows) == limit:
-            break
+    pairs = _due_pairs(connection, room, now, solo)
+    pair = next(pairs, None)
+    while pair is not None and len(rows) < limit:
+        priority, brand, its_queues, contested = pair[0], pair[1], [], False
+        while pair is not None and pair[0] == priority and not contested:
+            contested = pair[1] != brand
+            its_queues.append(pair[2])
+            pair = next(pairs, None)
+        if not contested:
+            rows += _fitting(level.tasks(priority, brand, its_queues), room, limit - len(rows))
+            continue
+        asked = f"{'solo ' if solo else ''}{' '.join(queues)}"
+        rows += _in_turns(connection, asked, level, priority, limit - len(rows))
+        while pair is not None and pair[0] == priority and len(rows) < limit:
+            pair = next(pairs, None)
     return rows
 
 
 def _due_pairs(
     connection: sqlite3.Connection, queues: Iterable[str], now: int, solo: bool
 ) -> Iterator[tuple[int, str, str]]:
-    """(-priority, brand, queue) for each queue's brands with due tasks, highest priority first."""
-
-    def of_one(queue: str) -> Iterator[tuple[int, str, str]]:
-        for priority, brand in connection.execute(_DUE_PAIRS[solo], (queue, now)):
-            yield -priority, brand, queue
-
-    return heapq.merge(*map(of_one, queues), key=lambda pair: pair[0])
+    """(priority, brand, queue) for each queue's brands with due tasks, highest priority first."""
+    found = [connection.execute(_DUE_PAIRS[solo], (queue, now)) for queue in queues]
+    return found[0] if len(found) == 1 else heapq.merge(*found, key=itemgetter(0), reverse=True)
 
 
-def _while_room(rows: Iterable[Row], room: dict[str, float]) -> Iterator[Row]:
-    for row in rows:
-        if room[row[3]] <= 0:
-            return
-        yield row
+class _Level:
+    """Reads the due tasks of a priority from the queues that have `room`, as far as they are asked for."""
+
+    def __init__(self, connection: sqlite3.Connection, room: dict[str, float], now: int, solo: bool) -> None:
+        self._connection = connection
+        self.room = room
+        self._now = now
+        self._solo = solo
+
+    def tasks(self, priority: int, brand: str, queues: Iterable[str]) -> Iterator[Row]:
+        """The tasks of one brand, best first."""
+        found = [self._of_queue(priority, brand, queue) for queue in queues]
+        return found[0] if len(found) == 1 else heapq.merge(*found, key=order_of)
+
+    def _of_queue(self, priority: int, brand: str, queue: str) -> Iterator[Row]:
+        for row in self._connection.execute(_OF_PAIR[self._solo], (queue, priority, brand, self._now)):
+            if self.room[queue] <= 0:
+                return
+            yield row
+
+    def brands(self, priority: int, *, after: str) -> Iterator[tuple[str, list[str]]]:
+        """Every brand and its queues, by name: first those behind `after`, then from the beginning up to it."""
+        for low, high in ((after, None), ("", after)):
+            found = (
+                self._connection.execute(_BRANDS[self._solo], (queue, priority, low, self._now)) for queue in self.room
+            )
+            for brand, its in groupby(heapq.merge(*found, key=itemgetter(0)), key=itemgetter(0)):
+                if high is not None and brand > high:
+                    break
+                yield brand, [queue for _, queue in its]
 
 
 def _fitting(offers: Iterable[Row], room: dict[str, float], limit: int) -> list[Row]:
@@ -174,26 +221,22 @@ def _fitting(offers: Iterable[Row], room: dict[str, float], limit: int) -> list[
     return rows
 
 
-def _in_turns(
-    connection: sqlite3.Connection,
-    turn: tuple[str, int],
-    offered: dict[str, Iterator[Row]],
-    room: dict[str, float],
-    limit: int,
-) -> list[Row]:
-    """One task of each brand after the other, by name, from the brand after the one that came last when these queues were asked."""
-    found = connection.execute("SELECT brand FROM turns WHERE asked = ? AND priority = ?", turn).fetchone()
+def _in_turns(connection: sqlite3.Connection, asked: str, level: _Level, priority: int, limit: int) -> list[Row]:
+    """One task of each brand after the other, from the brand behind the one that came last when these queues were asked."""
+    found = connection.execute("SELECT brand FROM turns WHERE asked = ? AND priority = ?", (asked, priority)).fetchone()
     last = found[0] if found else ""
-    waiting = deque(sorted(offered, key=lambda brand: (brand <= last, brand)))
+    first_round = (level.tasks(priority, *brand) for brand in level.brands(priority, after=last))
+    rounds: deque[Iterator[Row]] = deque()
     rows: list[Row] = []
-    while waiting and len(rows) < limit:
-        brand = waiting.popleft()
-        taken = _fitting(offered[brand], room, 1)
-        if taken:
+    while len(rows) < limit:
+        offers = next(first_round, None) or (rounds.popleft() if rounds else None)
+        if offers is None:
+            break
+        if taken := _fitting(offers, level.room, 1):
             rows += taken
-            waiting.append(brand)
-            last = brand
-    connection.execute("INSERT OR REPLACE INTO turns VALUES (?, ?, ?)", (*turn, last))
+            rounds.append(offers)
+    if rows:
+        connection.execute("INSERT OR REPLACE INTO turns VALUES (?, ?, ?)", (asked, priority, rows[-1][4]))
     return rows
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from config.clock import ManualClock
+from config.clock import ManualClock, SystemClock
 from config.errors import Backpressure, BadInput, Conflict, LeaseLost, NotFound, SettingsError
 from memory.queue import Depth, Enqueued, Lease, Owner, Task, TaskQueue, open_queue
 from memory.queue.owner import current_owner, is_alive
@@ -347,6 +348,189 @@ async def test_payloads_that_do_not_decode_are_dead_lettered_and_work_goes_on(
     assert (await queue.find("bad0")) is not None
     assert await claimed_ids(queue) == []
     assert await queue.remove(*names) == len(names)
+
+
+# Turns
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4])
+async def test_a_brand_with_a_thousand_tasks_does_not_starve_one_with_ten(
+    queue: TaskQueue, clock: ManualClock, at_a_time: int
+) -> None:
+    early = clock.now() - TTL
+    await queue.enqueue(*(a_task(clock, f"big{n}", brand="big", run_at=early) for n in range(1000)))
+    await claim(queue, limit=3)
+    await queue.enqueue(*(a_task(clock, f"small{n}", brand="small") for n in range(10)))
+    brands: list[str] = []
+    while len(brands) < 24:
+        brands += [lease.task.brand for lease in await claim(queue, limit=at_a_time)]
+    assert Counter(brands[:20]) == {"big": 10, "small": 10}
+    assert set(brands[20:]) == {"big"}
+
+
+async def test_brands_take_turns_within_a_priority_and_a_higher_priority_still_comes_first(
+    queue: TaskQueue, clock: ManualClock
+) -> None:
+    for brand in "xyz":
+        await queue.enqueue(*(a_task(clock, f"{brand}{n}", brand=brand) for n in range(3)))
+    await queue.enqueue(*(a_task(clock, f"urgent{n}", brand="x", priority=9) for n in range(2)))
+    ids = [lease.task.id for _ in range(11) for lease in await claim(queue)]
+    assert ids[:2] == ["urgent0", "urgent1"]
+    assert [{name[0] for name in ids[n : n + 3]} for n in (2, 5, 8)] == [{"x", "y", "z"}] * 3
+    assert [name for name in ids if name[0] == "y"] == ["y0", "y1", "y2"]
+
+
+async def test_brands_take_turns_over_several_queues_and_keep_their_own_order(
+    queue: TaskQueue, clock: ManualClock
+) -> None:
+    early = clock.now() - MS
+    await queue.enqueue(*(a_task(clock, f"x{n}", brand="x", queue="ab"[n % 2]) for n in range(4)))
+    await queue.enqueue(
+        a_task(clock, "y1", brand="y", queue="a"), a_task(clock, "y0", brand="y", queue="b", run_at=early)
+    )
+    ids = await claimed_ids(queue, "a", "b", limit=3) + await claimed_ids(queue, "a", "b")
+    assert [name for name in ids if name[0] == "x"] == ["x0", "x1", "x2", "x3"]
+    assert [name for name in ids if name[0] == "y"] == ["y0", "y1"]
+    assert [{name[0] for name in ids[n : n + 2]} for n in (0, 2, 4)] == [{"x", "y"}, {"x", "y"}, {"x"}]
+
+
+async def test_a_brand_whose_queue_has_no_room_does_not_hold_up_the_others(
+    queue: TaskQueue, clock: ManualClock
+) -> None:
+    await queue.enqueue(*(a_task(clock, f"{brand}{n}", brand=brand) for brand in "xyz" for n in range(9)))
+    await queue.enqueue(*(a_task(clock, f"{brand}free", brand=brand, queue="free") for brand in "xz"))
+    await queue.set_concurrency("work", 2)
+    ids = await claimed_ids(queue, "work", "free")
+    assert len(ids) == 4
+    assert {"xfree", "zfree"} < set(ids)
+
+
+async def test_suspects_of_several_brands_take_turns_as_well(queue: TaskQueue, clock: ManualClock) -> None:
+    await queue.enqueue(*(a_task(clock, f"x{n}", brand="x") for n in range(3)))
+    await queue.enqueue(a_task(clock, "y", brand="y", run_at=clock.now() + MS), a_task(clock, "free", priority=1))
+    clock.advance(MS)
+    for _ in range(2):
+        assert len(await claim(queue, limit=4)) == 4
+        clock.advance(TTL)
+    found = [(await claim_one(queue, solo=True)).task.id for _ in range(2)]
+    assert "y" in found
+
+
+# Waiting for work
+
+LONG = timedelta(minutes=5)
+"""Longer than any test may take: a wait that ends has not ended by itself."""
+
+Deed = Callable[[TaskQueue, ManualClock, Lease], Awaitable[Any]]
+DEEDS: dict[str, Deed] = {
+    "adds a task": lambda queue, clock, lease: queue.enqueue(a_task(clock, "new")),
+    "brings one forward": lambda queue, clock, lease: queue.enqueue(a_task(clock, "later")),
+    "releases one": lambda queue, clock, lease: queue.release(lease),
+    "retries one": lambda queue, clock, lease: queue.retry_at(lease, clock.now(), reason="x"),
+    "completes one that was enqueued again": lambda queue, clock, lease: again_and_complete(queue, clock, lease),
+    "revives one": lambda queue, clock, lease: queue.requeue("dead"),
+    "takes one back from the dead": lambda queue, clock, lease: queue.reclaim_dead(lambda owner: False),
+    "resumes a queue": lambda queue, clock, lease: queue.resume("paused"),
+    "makes room by completing": lambda queue, clock, lease: queue.complete(lease),
+    "makes room by burying": lambda queue, clock, lease: queue.bury(lease, reason="x"),
+    "makes room": lambda queue, clock, lease: queue.set_concurrency("full", None),
+}
+"""What ends a wait, with a queue in which nothing can be claimed."""
+
+
+async def again_and_complete(queue: TaskQueue, clock: ManualClock, lease: Lease) -> None:
+    await queue.enqueue(replace(lease.task, run_at=clock.now()))
+    await queue.complete(lease)
+
+
+@pytest.mark.parametrize("by_another", [False, True], ids=["by itself", "by another"])
+@pytest.mark.parametrize("deed", sorted(DEEDS))
+async def test_a_wait_ends_when_somebody_makes_work_claimable(
+    queue: TaskQueue, url: str, clock: ManualClock, deed: str, by_another: bool
+) -> None:
+    await queue.enqueue(a_task(clock, "dead"))
+    await queue.bury(await claim_one(queue), reason="x")
+    await queue.enqueue(a_task(clock, "later", run_at=clock.now() + TTL), a_task(clock, "p", queue="paused"))
+    await queue.enqueue(a_task(clock, "held", queue="full"), a_task(clock, "waits", queue="full", priority=1))
+    await queue.pause("paused")
+    await queue.set_concurrency("full", 1)
+    lease = await claim_one(queue, "full")
+    if not deed.startswith("makes room"):
+        await queue.remove("waits")
+    async with open_queue(url, clock=clock) as other:
+        waiting = asyncio.create_task(queue.wait_for_work(["work", "full", "paused"], at_most=LONG))
+        await asyncio.sleep(0.03)
+        assert not waiting.done()
+        await DEEDS[deed](other if by_another else queue, clock, lease)
+        async with asyncio.timeout(30):
+            assert await waiting
+    assert await claim(queue, "work", "full", "paused")
+
+
+async def test_a_wait_is_over_at_once_where_work_is_due_and_takes_nothing(queue: TaskQueue, clock: ManualClock) -> None:
+    await queue.enqueue(a_task(clock))
+    async with asyncio.timeout(30):
+        assert await queue.wait_for_work(["other", "work"], at_most=LONG)
+        assert await queue.wait_for_work(["work"], at_most=LONG, only=["advance:1"])
+    assert await queue.depths() == {"work": Depth(ready=1)}
+    assert (await claim_one(queue)).task == a_task(clock)
+
+
+async def test_a_wait_for_what_nobody_may_claim_ends_with_its_time(queue: TaskQueue, clock: ManualClock) -> None:
+    async def nothing(*queues: str, **more: Any) -> bool:
+        return not await queue.wait_for_work(queues or ["work"], at_most=timedelta(milliseconds=5), **more)
+
+    assert await nothing()
+    await queue.enqueue(a_task(clock, "suspect"))
+    await die(queue, clock, times=2)
+    await queue.enqueue(a_task(clock, "later", run_at=clock.now() + TTL), a_task(clock, "p", queue="paused"))
+    await queue.enqueue(a_task(clock, "held", queue="full"), a_task(clock, "waits", queue="full", priority=1))
+    await queue.pause("paused")
+    await queue.set_concurrency("full", 1)
+    await claim_one(queue, "full")
+    assert await nothing("work", "paused", "full", "unknown", solo=False)
+    assert await nothing("work", only=["later", "unknown"], solo=True)
+    assert await nothing("work", only=["suspect"])
+    assert await nothing("paused", only=["p"])
+    assert await nothing("full", only=["suspect", "waits"], solo=True)
+    assert not await nothing("work", solo=True)
+    assert not await nothing("work", only=["suspect"], solo=True)
+
+
+@pytest.mark.parametrize("what", ["due", "over", "named"])
+async def test_a_wait_ends_when_a_task_comes_due_and_when_a_lease_runs_out(url: str, what: str) -> None:
+    clock, soon = SystemClock(), timedelta(milliseconds=40)
+    async with open_queue(url, clock=clock) as queue:
+        await queue.enqueue(a_task(clock, run_at=clock.now() + (timedelta(0) if what == "over" else soon)))
+        if what == "over":
+            assert await queue.claim(["work"], owner=an_owner(), ttl=soon, limit=1)
+        async with asyncio.timeout(30):
+            only = ["advance:1"] if what == "named" else None
+            assert await queue.wait_for_work(["work"], at_most=LONG, only=only)
+        assert await claimed_ids(queue) == ["advance:1"]
+
+
+async def test_a_cancelled_wait_harms_nobody(queue: TaskQueue, clock: ManualClock) -> None:
+    waits = [asyncio.create_task(queue.wait_for_work(["work"], at_most=LONG)) for _ in range(3)]
+    await asyncio.sleep(0.02)
+    waits[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waits[0]
+    await queue.enqueue(a_task(clock))
+    async with asyncio.timeout(30):
+        assert await asyncio.gather(*waits[1:]) == [True, True]
+
+
+async def test_no_wait_misses_what_is_added_while_it_begins(queue: TaskQueue, url: str, clock: ManualClock) -> None:
+    async with open_queue(url, clock=clock) as other, asyncio.timeout(30):
+        for n in range(60):
+            by = other if n % 2 else queue
+            waiting = asyncio.create_task(queue.wait_for_work(["work"], at_most=LONG))
+            for _ in range(n % 7):
+                await asyncio.sleep(0)
+            await by.enqueue(a_task(clock, f"t{n}"))
+            assert await waiting
+            await queue.complete(await claim_one(queue))
 
 
 # Holding a lease
