@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from config.clock import ManualClock
+from config.clock import ManualClock, SystemClock
 from config.errors import Unavailable
-from config.vocabulary import SessionStatus
+from config.settings import Settings
+from config.vocabulary import PieceState, SessionStatus
+from graphs.context import note
+from graphs.week import Slot
 from memory.records.protocol import Records
+from memory.rows.content import Piece
 from memory.rows.sessions import Session
-from runtime.commands.watch import JsonView, follow
+from runtime.commands.watch import JsonView, View, follow
+from runtime.compose import open_runtime
 from tests.cli_support import MONDAY, ROOT, WEEK, Cli, cli, environment, quiet_process, small_brand
 from tests.fakes.data_api import DataApi, Keyspace
 from tests.fakes.newsroom import open_newsroom
@@ -142,3 +151,87 @@ async def test_a_store_that_is_away_is_waited_for(
     kinds = [line["type"] for line in told(capsys.readouterr().out)]
     assert kinds.count("away") == 1, "said once, however long it lasts"
     assert kinds[-1] == "counts"
+
+
+class Counted:
+    """Records that count what is asked of them."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self.calls: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls[name] += 1
+        return getattr(self._records, name)
+
+
+class Heard(View):
+    """What a view was told."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.states: list[dict[str, PieceState]] = []
+        self.heard = asyncio.Event()
+
+    def happened(self, events: Sequence[dict[str, str]]) -> None:
+        self.events += [event["event"] for event in events]
+
+    def stands(self, session: Session, pieces: list[Piece]) -> None:
+        self.states.append({piece.id: piece.state for piece in pieces})
+        self.heard.set()
+
+    async def until(self, event: str) -> None:
+        while event not in self.events or not self.states:
+            self.heard.clear()
+            await asyncio.wait_for(self.heard.wait(), 20)
+
+
+async def test_watching_a_busy_session_costs_the_records_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memory.events.follower.ROWS_EVERY", timedelta(hours=1))  # so often the rows are asked anyway
+    clock = SystemClock()
+    data_dir, redis = tmp_path / "data", redis_url(tmp_path)
+    async with (
+        open_runtime(Settings(data_dir=data_dir, cache=redis), clock=clock) as here,
+        open_runtime(Settings(data_dir=data_dir, cache=redis), clock=clock) as elsewhere,
+    ):
+        records = elsewhere.records.for_brand("acme")
+        session, piece = a_session(clock), a_planned_piece(clock)
+        await records.put(session, piece)
+        await note(records, clock, "cycle.dispatched", session_id=session.id)
+        counted = Counted(here.records.for_brand("acme"))
+        here.records = SimpleNamespace(for_brand=lambda brand: counted)
+        view = Heard()
+        following = asyncio.create_task(follow(here, session, view))
+        await view.until("cycle.dispatched")
+        before = counted.calls.copy()
+        for state in (PieceState.DRAFTING, PieceState.CHECKING, PieceState.WAITING):
+            await note(records, clock, f"piece.{state}", session_id=session.id, piece_id=piece.id)
+            await view.until(f"piece.{state}")
+            assert view.states[-1] == {piece.id: state}, "counted by the event, not by its row"
+        assert counted.calls == before
+        await note(records, clock, "session.waiting", session_id=session.id)  # told a moment before its row says so
+        await view.until("session.waiting")
+        assert not following.done()
+        await records.put(session.model_copy(update={"status": SessionStatus.WAITING}))
+        assert (await asyncio.wait_for(following, 20)).status is SessionStatus.WAITING
+
+
+def a_slot(clock: SystemClock) -> Slot:
+    return Slot(
+        id="slot", cycle_key="2026-W51", day=1, platform="facebook", content_type="quote", account="default",
+        at=clock.now(), local="2026-12-14T08:00",
+    )  # fmt: skip
+
+
+def a_session(clock: SystemClock) -> Session:
+    now, request = clock.now(), {"slots": [a_slot(clock).model_dump(mode="json")]}
+    return Session(brand="acme", id="s1", kind="cycle", goal="w", request=request, created_at=now, updated_at=now)
+
+
+def a_planned_piece(clock: SystemClock) -> Piece:
+    now, id = clock.now() - timedelta(hours=1), a_slot(clock).piece_id(plan=1)
+    return Piece(
+        brand="acme", id=id, content_type="quote", platform="facebook", session_id="s1", created_at=now, updated_at=now
+    )

@@ -115,7 +115,7 @@ def _apply(event: Event, pieces: dict[str, Piece]) -> None:
 
     what, _, state = event.name.partition(".")
     piece = pieces.get(event.piece_id)
-    if what == "piece" and state in set(PieceState) and piece is not None and event.created_at > piece.updated_at:
+    if what == "piece" and state in set(PieceState) and piece is not None and event.created_at >= piece.updated_at:
         pieces[piece.id] = piece.model_copy(update={"state": PieceState(state), "updated_at": event.created_at})
 
 
