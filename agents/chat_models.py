@@ -148,7 +148,11 @@ class Models:
             sleep=lambda seconds: self.clock.sleep(timedelta(seconds=seconds)),
             reraise=True,
         )
-        return await retrying(call)
+
+        async def once() -> Any:
+            return await call()  # awaited here: tenacity does not await what a lambda returns
+
+        return await retrying(once)
 
     async def look_up(
         self,

@@ -166,6 +166,8 @@ class Settings(BaseModel):
     """Memory in MiB (resident set) above which a worker drains and exits 0; 0: never."""
     max_attempts: Whole = Field(default=3, ge=1, le=20)
     """Failed runs of a task before it is dead-lettered."""
+    away_limit: PositiveSeconds = timedelta(hours=24)
+    """How long work waits for a model or platform that is away, uncounted, before it is given up, in seconds."""
     session_usd: Number = Field(default=5.0, ge=0, le=100_000)
     """Money that one session may spend on models, in US dollars."""
     brand_day_usd: Number = Field(default=20.0, ge=0, le=1_000_000)

@@ -17,6 +17,7 @@ from langgraph.types import Command, Send, interrupt
 from agents import coordination, research
 from agents.agent import DayPlan
 from config.brand_profile import Theme
+from config.errors import SettingsError, Unavailable
 from config.ids import name_id
 from config.platforms import possible
 from config.vocabulary import UNSETTLED, AgentType, PieceState
@@ -181,10 +182,12 @@ async def research_failed(
     state: ResearchDay, runtime: Runtime[GraphContext], error: NodeError
 ) -> Command[Literal["regroup"]]:
     """One day's failure cancels no other day's paid work."""
-    if isinstance(error.error, PASS_THROUGH):
+    if isinstance(error.error, (*PASS_THROUGH, SettingsError)):
         raise error.error
     context = runtime.context
     reason = f"{type(error.error).__name__}: {error.error}"[:300]
+    away = isinstance(error.error, Unavailable)
+    asked_for = error.error.retry_after if isinstance(error.error, Unavailable) else None
     await _assign(
         context,
         AgentType.RESEARCH,
@@ -193,15 +196,30 @@ async def research_failed(
         id=brief_id(context.session_id, state["day"]),
         status="failed",
         results=reason,
+        away=context.guard.token if away else "",
+        again_after_s=f"{asked_for.total_seconds():g}" if asked_for else "",
     )
     # Said where to go: the edges of a step that broke are not followed, and without another branch the graph would end here.
     return Command(update={"failures": {str(state["day"]): reason}}, goto="regroup")
 
 
 async def regroup(state: CycleState, runtime: Runtime[GraphContext]) -> CycleState:
-    """Count the round; days without a Brief get another one."""
-    await runtime.context.enter()
-    return {"rounds": state["rounds"] + 1}
+    """Count the round; days without a Brief get another one.
+
+    A round in which something was away is not counted. Here, where every other day has come to its end, the thread is parked:
+    Unavailable, until another lease takes it up.
+    """
+    context = runtime.context
+    await context.enter()
+    days = [int(day) for day in state.get("failures", {}) if day not in state.get("briefs", {})]
+    keys = [{"session_id": context.session_id, "id": brief_id(context.session_id, day)} for day in days]
+    rows = await context.records.find_many(Assignment, keys)
+    away = [row for row in rows if row.status == "failed" and row.coordination_data.get("away")]
+    for row in away:
+        if row.coordination_data["away"] == context.guard.token:
+            seconds = row.coordination_data.get("again_after_s")
+            raise Unavailable(row.results, retry_after=timedelta(seconds=float(seconds)) if seconds else None)
+    return {"rounds": state["rounds"] + (not away)}
 
 
 async def dispatch(state: CycleState, runtime: Runtime[GraphContext]) -> CycleState:

@@ -21,6 +21,7 @@ from memory.rows.checks import Review
 from memory.rows.content import Piece, Revision
 from memory.rows.sessions import Session
 from runtime.compose import Runtime
+from runtime.parking import parked_since, unpark
 from runtime.progress import write_progress
 from runtime.publish_due import subject_of
 from runtime.thread import Done as Done
@@ -46,6 +47,7 @@ async def advance_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
         return Done()
     if piece.dead_letter:
         return Done()
+    since = parked_since(piece)
     context = runtime.graph_context(brand, guard=guard, session_id=piece.session_id, piece_id=piece_id)
     try:
         await context.enter()
@@ -95,7 +97,7 @@ async def advance_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
         return Done()
     if isinstance(outcome, Later):
         return outcome
-    piece = await records.get(Piece, id=piece_id)
+    piece = await unpark(records, runtime.clock, await records.get(Piece, id=piece_id), since=since)
     if outcome == "ended" and piece.state in UNSETTLED:
         await move(
             records,
@@ -231,6 +233,8 @@ async def advance_session(runtime: Runtime, brand: str, session_id: str, guard: 
             return Done()
         if isinstance(outcome, Later):
             return outcome
+        fresh = await records.get(Session, id=session_id)
+        session = await unpark(records, runtime.clock, fresh, since=parked_since(session))
         if outcome == "waiting":
             await write_progress(runtime, records, session)
             return Done()
@@ -244,7 +248,6 @@ async def advance_session(runtime: Runtime, brand: str, session_id: str, guard: 
                 "its graph ended without an outcome: see the log, then `session resume`",
             )
             return Done()
-        session = await records.get(Session, id=session_id)
         session = session.model_copy(update={"outcome": state["outcome"]})
     else:
         context = runtime.graph_context(brand, guard=guard, session_id=session_id)

@@ -8,7 +8,7 @@ from random import random
 import structlog
 
 from config.clock import Clock
-from config.errors import DiskFull, Unavailable
+from config.errors import DiskFull, SettingsError, Unavailable
 from memory.records.protocol import RecordsStore
 from memory.rows.brand import Brand
 
@@ -44,8 +44,11 @@ class Breaker:
         self._wait_s = FIRST_PROBE_S
 
     async def caused(self, error: Exception) -> bool:
-        """Whether Records being away is what a task failed of: asked of Records themselves, not read out of the error."""
-        if not isinstance(error, Unavailable) or await self._answer():
+        """Whether Records being away is what a task failed of: asked of Records themselves, not read out of the error.
+
+        Records that refuse their token or password are away too: nothing could be written down, least of all a dead letter.
+        """
+        if not isinstance(error, Unavailable | SettingsError) or await self._answer():
             return False
         self._in_a_row += 1
         if self._in_a_row == OPENS_AFTER:
@@ -85,7 +88,7 @@ class Breaker:
     async def _ask(self) -> bool:
         try:
             await self._records.all_brands().list_rows(Brand, realm=_REALM, limit=1)
-        except Unavailable:
+        except (Unavailable, SettingsError):
             return False
         except DiskFull:
             return True  # it answers; what it says is somebody else's affair

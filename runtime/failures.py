@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from config.errors import CopydeskError, DiskFull, LeaseLost, Unavailable
+from config.errors import CopydeskError, DiskFull, LeaseLost, SettingsError, Unavailable
 from config.vocabulary import TERMINAL_SESSION, UNSETTLED, PieceState, SessionStatus
 from graphs.context import advance_session_task
 from graphs.pieces import move
@@ -18,7 +18,8 @@ from memory.rows.sessions import Session
 from runtime.compose import Runtime
 from runtime.guard import TaskGuard
 from runtime.hold import hold_piece
-from runtime.publish_due import note_attempt
+from runtime.parking import can_park, park
+from runtime.publish_due import note_attempt, note_away
 
 log = structlog.get_logger(__name__)
 UPKEEP = ("reconcile", "sweep", "fire_schedule")
@@ -40,7 +41,12 @@ def text_of(payload: Any, key: str) -> str:
 
 
 async def count_failure(runtime: Runtime, lease: Lease, guard: TaskGuard, error: Exception) -> None:
-    """Retry the task later, or give it up when it has failed often enough. Raises LeaseLost, Unavailable and DiskFull."""
+    """Retry the task later, or give it up when it has failed often enough or trying again cannot help.
+
+    What fails because something is away is parked, uncounted. Raises LeaseLost, Unavailable and DiskFull.
+    """
+    if isinstance(error, Unavailable) and await _park(runtime, lease, guard, error):
+        return
     task, queue, now = lease.task, runtime.queue, runtime.clock.now()
     reason = f"{type(error).__name__}: {error}"[:500]
     log.error(
@@ -53,6 +59,9 @@ async def count_failure(runtime: Runtime, lease: Lease, guard: TaskGuard, error:
     if task.kind in UPKEEP:
         await queue.release(lease, run_at=now + _UPKEEP_AGAIN)
         return
+    if isinstance(error, SettingsError):  # the key, its rights or a name: only a human can mend it
+        await give_up(runtime, lease, guard, f"blocked by the settings: {error}: mend it, then {_revive(task)}"[:500])
+        return
     if task.attempts + 1 >= runtime.settings.max_attempts:
         await give_up(runtime, lease, guard, reason)
         return
@@ -61,6 +70,48 @@ async def count_failure(runtime: Runtime, lease: Lease, guard: TaskGuard, error:
         wait = max(wait, min(error.retry_after, timedelta(seconds=300)))
     await _note_attempt(runtime, task, guard, retry_at=now + wait)
     await queue.retry_at(lease, now + wait, reason=reason)
+
+
+def _revive(task: Task) -> str:
+    return "`session resume ID`" if task.kind.startswith("advance_") else f"`queue requeue {task.id}`"
+
+
+async def _park(runtime: Runtime, lease: Lease, guard: TaskGuard, error: Unavailable) -> bool:
+    """Write on the task's row that it waits for what is away, and give the task back uncounted; False when it must be counted."""
+    task, now = lease.task, runtime.clock.now()
+    limit = runtime.settings.away_limit
+    try:
+        if task.kind == "publish":
+            piece_id = text_of(task.payload, "piece_id")
+            async with hold_piece(runtime, task.brand, piece_id, wait=timedelta(seconds=5)) as held:
+                again_at = await note_away(runtime, task.brand, piece_id, held, error, limit=limit)
+        elif task.kind in ("advance_piece", "advance_session"):
+            records = runtime.records.for_brand(task.brand, lease=guard)
+            row: Piece | Session | None
+            if task.kind == "advance_piece":
+                row = await records.find(Piece, id=text_of(task.payload, "piece_id"))
+            else:
+                row = await records.find(Session, id=text_of(task.payload, "session_id"))
+            if row is None or not can_park(row):
+                return False
+            wait = await park(records, runtime.clock, row, error, limit=limit)
+            again_at = now + wait if wait else None
+        else:
+            return False
+    except (LeaseLost, Unavailable, DiskFull):
+        raise
+    except (CopydeskError, ValueError) as unwritten:
+        log.error("row.unwritten", kind=task.kind, error=f"{type(unwritten).__name__}: {unwritten}")
+        return False
+    if again_at is None:
+        log.error("task.away_too_long", kind=task.kind, error=str(error))
+        await give_up(runtime, lease, guard, f"away for longer than {limit}: {error}"[:500])
+        return True
+    log.warning("task.parked", kind=task.kind, again_at=again_at.isoformat(), error=str(error))
+    if task.deaths:  # it came to an orderly end: it is not what killed those workers
+        await runtime.queue.progressed(lease)
+    await runtime.queue.release(lease, run_at=again_at)
+    return True
 
 
 async def give_up(runtime: Runtime, lease: Lease, guard: TaskGuard, reason: str) -> None:

@@ -20,6 +20,7 @@ from memory.rows.brand import Brand, Control
 from memory.rows.content import Piece
 from memory.rows.publication import ScheduledPublication
 from runtime.compose import Runtime
+from runtime.parking import wait_of
 from tools.publish.ledger import Publication, Status, Subject, pub_key
 from tools.publish.protocol import Parcel
 from tools.publish.rate_limits import BurstLimit
@@ -34,7 +35,9 @@ PAUSE = "pause"
 DEAD_LETTER = {"publish": "dead_letter", "reconcile_publication": "readback_dead_letter"}
 """Task kind -> the key of `result_data` that says why that work was given up."""
 _DEAD = tuple(DEAD_LETTER.values())
-_OF_TASKS = (*_DEAD, "attempts", "again_at")
+_AWAY_SINCE = "away_since"
+"""Key of `result_data`: since when the platform has not answered; gone once it has."""
+_OF_TASKS = (*_DEAD, "attempts", "again_at", _AWAY_SINCE)
 
 STATE_OF = {
     Status.APPROVED: PieceState.APPROVED,
@@ -159,6 +162,9 @@ async def publish_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
         return await paused(records, fresh.platform)
 
     after = await ledger.publish(parcel, publisher, guard=guard, still_allowed=still_allowed)
+    if _AWAY_SINCE in row.result_data:  # it has answered
+        data = {key: value for key, value in row.result_data.items() if key != _AWAY_SINCE}
+        row = row.model_copy(update={"result_data": data})
     if after.status in (Status.NOT_SENT, Status.PREPARING):
         # On the row too, so that reconcile does not pull it forward and use up an attempt a minute.
         now = runtime.clock.now()
@@ -199,11 +205,36 @@ async def note_attempt(
     )
 
 
+async def note_away(
+    runtime: Runtime, brand: str, piece_id: str, guard: LeaseGuard, error: Unavailable, *, limit: timedelta
+) -> datetime | None:
+    """Write on a publication's rows that its platform is away and nothing was sent; when to try again, None after `limit` of it.
+
+    Waits are a minute at most for as long as it may still be sent in its slot. `guard` holds the piece's lease.
+    """
+    records, now = runtime.records.for_brand(brand, lease=guard), runtime.clock.now()
+    piece = await records.find(Piece, id=piece_id)
+    row = await find_schedule(records, piece) if piece else None
+    if piece is None or row is None or piece.state in TERMINAL_PIECE:
+        return now + timedelta(seconds=1)  # its next look ends it
+    text = row.result_data.get(_AWAY_SINCE)
+    since = datetime.fromisoformat(text) if text else now
+    if now - since >= limit:
+        return None
+    again_at = now + wait_of(error, now - since, longest=timedelta(minutes=1 if now - since <= SEND_LATE else 5))
+    data = {**row.result_data, _AWAY_SINCE: since.isoformat(), "again_at": again_at.isoformat()}
+    reason = f"nothing was sent, it goes on by itself: {error}"[:300]
+    await move(records, runtime.clock, piece, piece.state, schedule={"result_data": data}, reason=reason)
+    return again_at
+
+
 async def _revived(runtime: Runtime, records: Records, row: ScheduledPublication, kind: str) -> ScheduledPublication:
     """The row without the dead letter of a task that a human requeued: it runs, so it is not dead."""
     if kind not in row.result_data:
         return row
-    data = {key: value for key, value in row.result_data.items() if key not in (kind, "attempts", "again_at")}
+    data = {
+        key: value for key, value in row.result_data.items() if key not in (kind, "attempts", "again_at", _AWAY_SINCE)
+    }
     row = row.model_copy(update={"result_data": data, "updated_at": runtime.clock.now()})
     await records.put(row)
     return row
@@ -261,7 +292,8 @@ async def write_state(
         **({"error": publication.reason} if publication.reason else {}),
         **({"code": publication.code} if publication.code else {}),
     }
-    changes: dict[str, Any] = {"reason": publication.reason or next((kept[key] for key in _DEAD if key in kept), "")}
+    stays = piece.reason if _AWAY_SINCE in kept else ""
+    changes: dict[str, Any] = {"reason": publication.reason or next((kept[key] for key in _DEAD if key in kept), stays)}
     if state is PieceState.PUBLISHED:
         changes = {"reason": "", "published_at": piece.published_at or runtime.clock.now()}
     elif publication.status is Status.REJECTED:

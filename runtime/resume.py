@@ -6,7 +6,7 @@ Doing it twice is harmless: what is not given up is left alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from config.errors import BadInput, Conflict
@@ -20,6 +20,7 @@ from memory.rows.content import Piece
 from memory.rows.sessions import Assignment, Session
 from runtime.compose import Runtime
 from runtime.hold import hold_piece, hold_session
+from runtime.parking import parked_since
 
 MAX_ADDED_USD = 100_000.0
 WAIT = timedelta(seconds=30)
@@ -141,12 +142,15 @@ async def wake(runtime: Runtime, session: Session) -> None:
     records = runtime.records.for_brand(session.brand)
     pieces = await records.find_many(Piece, [{"id": id} for id in session_piece_ids(session)])
     open_pieces = [
-        piece
-        for piece in pieces
-        if piece.state in UNSETTLED and not piece.dead_letter and (piece.retry_at is None or piece.retry_at <= now)
+        piece for piece in pieces if piece.state in UNSETTLED and not piece.dead_letter and _may_go_on(piece, now)
     ]
-    if session.status is SessionStatus.RUNNING and (session.retry_at is None or session.retry_at <= now):
+    if session.status is SessionStatus.RUNNING and _may_go_on(session, now):
         await runtime.queue.enqueue(
             advance_session_task(session.brand, session.id, runtime.clock),
             *(advance_piece_task(session.brand, piece.id, runtime.clock) for piece in open_pieces),
         )
+
+
+def _may_go_on(row: Piece | Session, now: datetime) -> bool:
+    """A parked thread is looked at again at once: whoever asks may know that what it waited for is back."""
+    return row.retry_at is None or row.retry_at <= now or parked_since(row) is not None

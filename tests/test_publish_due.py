@@ -472,17 +472,17 @@ async def test_due_rows_are_the_approved_ones_earliest_first(desk: Desk) -> None
 async def test_a_publication_that_was_given_up_says_why_and_goes_on_when_it_is_requeued(desk: Desk) -> None:
     piece = await desk.approved()
     desk.at(SLOT)
-    desk.platform.prepare_error = Unavailable("the platform is away")
+    desk.platform.prepare_error = RuntimeError("the upload is broken")
     await reconcile(desk.runtime)
     for _ in range(3):
         await desk.run_due()
         desk.clock.advance(timedelta(seconds=10))
     [letter] = await desk.runtime.queue.list_dead()
-    assert "the platform is away" in letter.reason
+    assert "the upload is broken" in letter.reason
     for _ in range(2):  # whatever looks at it meanwhile, the reason stays
         await desk.read_back(piece)
     reason = (await desk.piece(piece)).reason
-    assert "the platform is away" in reason
+    assert "the upload is broken" in reason
     assert f"queue requeue {letter.task.id}" in reason
     assert DEAD_LETTER["publish"] in (await desk.slot(piece)).result_data
     assert "publish" not in {task.kind for task in await derive_tasks(desk.runtime, desk.records)}
@@ -491,6 +491,71 @@ async def test_a_publication_that_was_given_up_says_why_and_goes_on_when_it_is_r
     await desk.run_due()
     assert await desk.state(piece) is PieceState.PUBLISHED
     assert (await desk.piece(piece)).reason == ""
+    assert len(desk.platform.live) == 1
+
+
+async def away_for(desk: Desk, duration: timedelta) -> None:
+    """Let the platform be away for so long, and publication tasks run as they fall due."""
+    desk.platform.prepare_error = Unavailable("the platform is away")
+    end = desk.clock.now() + duration
+    while desk.clock.now() < end:
+        await reconcile(desk.runtime)
+        await desk.run_due()
+        desk.clock.advance(timedelta(seconds=15))
+    desk.platform.prepare_error = None
+
+
+async def test_a_platform_that_is_away_at_the_slot_is_tried_until_it_is_too_late_to_be_sent_there(desk: Desk) -> None:
+    piece = await desk.approved()
+    desk.at(SLOT)
+    await away_for(desk, timedelta(minutes=20))
+    row = await desk.slot(piece)
+    assert await desk.runtime.queue.list_dead() == []
+    assert "the platform is away" in (await desk.piece(piece)).reason, "a human sees why it is not out"
+    assert "attempts" not in row.result_data
+    assert 20 <= desk.platform.prepared <= 60, "waits grow to a minute, and no further"
+    desk.clock.advance(timedelta(minutes=1))
+    for _ in range(2):
+        await reconcile(desk.runtime)
+        await desk.run_due()
+    assert await desk.state(piece) is PieceState.PUBLISHED
+    assert (await desk.piece(piece)).reason == ""
+    assert len(desk.platform.live) == 1
+    assert "away_since" not in (await desk.slot(piece)).result_data
+
+
+async def test_a_post_whose_platform_was_away_for_longer_takes_another_slot(desk: Desk) -> None:
+    piece = await desk.approved()
+    desk.at(SLOT)
+    await away_for(desk, timedelta(minutes=40))
+    row = await desk.slot(piece)
+    assert row.scheduled_at > SLOT + timedelta(minutes=30)
+    assert await desk.state(piece) is PieceState.APPROVED
+    desk.at(row.scheduled_at)
+    await reconcile(desk.runtime)
+    await desk.run_due()
+    assert await desk.state(piece) is PieceState.PUBLISHED
+    assert len(desk.platform.live) == 1
+
+
+async def test_a_platform_that_never_comes_back_is_given_up_after_a_day_with_its_reason(desk: Desk) -> None:
+    piece = await desk.approved()
+    desk.at(SLOT)
+    desk.platform.prepare_error = Unavailable("the platform is away")
+    for _ in range(27 * 4):
+        await reconcile(desk.runtime)
+        await desk.run_due()
+        desk.clock.advance(timedelta(minutes=15))
+    [letter] = await desk.runtime.queue.list_dead()
+    assert "away for longer than 1 day" in letter.reason
+    assert f"queue requeue {letter.task.id}" in (await desk.piece(piece)).reason
+    assert desk.platform.live == []
+    desk.platform.prepare_error = None
+    await desk.runtime.queue.requeue(letter.task.id)
+    for _ in range(8):
+        await desk.run_due()
+        desk.clock.advance(timedelta(minutes=15))
+    assert await desk.state(piece) is PieceState.PUBLISHED
     assert len(desk.platform.live) == 1
 
 
