@@ -91,6 +91,11 @@ def resolve(day: date, at: time, zone: str) -> tuple[datetime, str]:
     return instant, "ok"
 
 
+def wall_clock(instant: datetime, zone: str) -> datetime:
+    """What the clocks of `zone` show at `instant`, naive. Raises KeyError or ValueError for a zone that is not known."""
+    return instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+
+
 def week_slots(
     profile: BrandProfile, cycle_key: str, *, platforms: Iterable[str] = (), types: Iterable[str] = ()
 ) -> list[Slot]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
-from graphs.week import cycle_key_of, monday, resolve
+from graphs.week import cycle_key_of, monday, resolve, wall_clock
 
 WEEK = timedelta(days=7)
 
@@ -61,7 +60,7 @@ class Weekly:
 
     def around(self, instant: datetime) -> Iterator[LocalSlot]:
         """Slots in order, beginning with one that is more than a week before `instant`."""
-        day = instant.astimezone(ZoneInfo(self.zone)).date() - 2 * WEEK
+        day = wall_clock(instant, self.zone).date() - 2 * WEEK
         day += timedelta(days=(self.weekday - day.isoweekday()) % 7)
         while True:
             yield self.on(day)
@@ -86,7 +85,7 @@ def week_ends(cycle_key: str, zone: str) -> datetime:
 
 def local_minute(now: datetime, zone: str) -> str:
     """The name of the present minute in `zone`, for a fire that was asked for by hand."""
-    return now.astimezone(ZoneInfo(zone)).replace(tzinfo=None).isoformat(timespec="minutes")
+    return wall_clock(now, zone).isoformat(timespec="minutes")
 
 
 def weeks_before(cycle_key: str, count: int, zone: str) -> list[str]:

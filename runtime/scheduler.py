@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import structlog
 
@@ -22,7 +21,7 @@ from config.errors import BadInput, Conflict, Damaged, NotFound, UsageError
 from config.ids import name_id, new_id, new_token
 from config.vocabulary import FireOutcome, SessionStatus
 from graphs.context import note
-from graphs.week import week_slots
+from graphs.week import wall_clock, week_slots
 from graphs.weekly import LocalSlot, Weekly, local_minute, week_after, week_ends, weeks_before
 from memory.lease import LeaseGuard
 from memory.queue.protocol import UPKEEP_QUEUE, Task
@@ -78,10 +77,10 @@ def rule_of(schedule: Schedule) -> Rule:
     """The rule of a row. Raises Damaged."""
     rule = schedule.rule
     try:
-        ZoneInfo(schedule.zone)
+        wall_clock(schedule.next_at, schedule.zone)
         weekly = Weekly(int(rule["day"]), time.fromisoformat(rule["at"]), schedule.zone)
         lists = [tuple(filter(None, rule[name].split(","))) for name in ("themes", "platforms", "types")]
-    except (KeyError, ValueError, ZoneInfoNotFoundError, OSError) as error:
+    except (KeyError, ValueError, OSError) as error:
         raise Damaged(
             f"schedules: {schedule.name!r} cannot be read ({error}): recover with `copydesk restore`"
         ) from None

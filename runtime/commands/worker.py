@@ -14,7 +14,9 @@ from runtime.commands.common import INTERRUPTED, OK, add_verb, load, run_async
 def register(verbs: Any) -> None:
     worker = add_verb(verbs, "worker", "run tasks until stopped: SIGTERM drains, a second one stops at once")
     worker.add_argument("--concurrency", type=int, metavar="N", help="tasks at a time (default COPYDESK_CONCURRENCY)")
-    worker.add_argument("--no-scheduler", action="store_true", help="leave reconcile and sweep to other workers")
+    worker.add_argument(
+        "--no-scheduler", action="store_true", help="leave schedules, reconcile and sweep to other workers"
+    )
     worker.add_argument("--until-idle", action="store_true", help="stop when nothing is ready or running")
     worker.add_argument(
         "--metrics-port", type=_port, metavar="N", help="serve /health and /metrics on 127.0.0.1:N (off by default)"
@@ -30,15 +32,17 @@ def _port(text: str) -> int:
 
 async def run_worker(args: argparse.Namespace) -> int:
     """Work; 0 after a drain by SIGTERM or to be recycled, 130 after Ctrl-C."""
+    from memory.queue.protocol import UPKEEP_QUEUE
     from runtime.compose import open_runtime
     from runtime.metrics import serve_metrics
-    from runtime.worker import Worker
+    from runtime.worker import QUEUES, Worker
 
     settings = load(args, concurrency=args.concurrency)
     stopped: list[int] = []
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(open_runtime(settings))
-        worker = Worker(runtime, upkeep=not args.no_scheduler)
+        queues = [name for name in QUEUES if not (args.no_scheduler and name == UPKEEP_QUEUE)]
+        worker = Worker(runtime, upkeep=not args.no_scheduler, queues=queues)
         if getattr(args, "metrics_port", None):
             await stack.enter_async_context(serve_metrics(worker, args.metrics_port))
         main = asyncio.current_task()
@@ -55,7 +59,8 @@ async def run_worker(args: argparse.Namespace) -> int:
 
         async def nothing_left() -> bool:
             depths = await runtime.queue.depths()
-            return not any(depth.leased or (depth.ready and not depth.paused) for depth in depths.values())
+            ours = [depth for name, depth in depths.items() if name in queues]
+            return not any(depth.leased or (depth.ready and not depth.paused) for depth in ours)
 
         try:
             await worker.run(until=nothing_left if args.until_idle else None)

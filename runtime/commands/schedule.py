@@ -1,0 +1,357 @@
+"""`schedule`: what starts a themed week every week, and what became of it so far. The scheduler of any `worker` does the firing."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from config.errors import BadInput, Conflict, NotFound, UsageError
+from runtime.commands.common import (
+    FINDINGS,
+    OK,
+    actor,
+    add_parts,
+    add_verb,
+    brand_of,
+    emit,
+    load,
+    next_command,
+    opened,
+    preferred,
+    run_async,
+)
+
+if TYPE_CHECKING:
+    from datetime import time
+
+    from config.brand_profile import BrandProfile
+    from memory.records.protocol import Records
+    from memory.rows.publication import Schedule, ScheduleFire
+    from runtime.compose import Runtime
+    from runtime.scheduler import Rule
+
+SHOWN = 5
+"""Fires of each schedule that `list` shows."""
+LATE = timedelta(minutes=10)
+"""How long after its slot a schedule that nobody has fired is a finding of `doctor`; workers look within a minute."""
+REPORTED = timedelta(days=14)
+"""How long `doctor` speaks of a missed slot."""
+
+
+def register(verbs: Any) -> None:
+    parts = add_parts(add_verb(verbs, "schedule", "start a themed week every week, at a time of the brand's zone"))
+    add = add_verb(parts, "add", "every week at this time, make the ISO week after it; `worker` does it")
+    add.add_argument("name", metavar="NAME", help="what to call it: a-z, 0-9 and '-'")
+    add.add_argument("--day", required=True, metavar="DAY", help="monday to sunday, or mon to sun")
+    add.add_argument("--at", required=True, metavar="HH:MM", help="wall clock in the zone")
+    add.add_argument(
+        "--theme", action="extend", nargs="+", default=[], metavar="T",
+        help="themes of the brand, taken in turn (default: all of the brand's, passing over what ran lately)",
+    )  # fmt: skip
+    add.add_argument("--zone", metavar="ZONE", help="IANA name such as Europe/Berlin (default: the brand's)")
+    for flag, what in (("platform", "platforms"), ("type", "content types")):
+        add.add_argument(
+            f"--{flag}", f"--{flag}s", dest=flag, action="extend", nargs="+", default=[], metavar="NAME",
+            help=f"only these {what}",
+        )  # fmt: skip
+    add.set_defaults(run=lambda args: run_async(lambda: schedule_add(args)))
+    listing = add_verb(parts, "list", "every schedule, when it fires next, and what became of its last slots")
+    listing.set_defaults(run=lambda args: run_async(lambda: schedule_list(args)))
+    for name, help in (
+        ("pause", "fire nothing until it is resumed"),
+        ("resume", "go on: what was due meanwhile becomes one fire"),
+    ):
+        hold = add_verb(parts, name, help)
+        hold.add_argument("name", metavar="NAME")
+        hold.add_argument("--by", metavar="WHO", help="who says so")
+        hold.add_argument("--reason", default="", help="shown to whoever wonders")
+        hold.set_defaults(run=lambda args, name=name: run_async(lambda: schedule_hold(args, name)))
+    trigger = add_verb(parts, "trigger", "fire now, once, whatever the rule says; its own slots stay as they are")
+    trigger.add_argument("name", metavar="NAME")
+    trigger.set_defaults(run=lambda args: run_async(lambda: schedule_trigger(args)))
+
+
+def parse_day(text: str) -> int:
+    """1 for Monday to 7 for Sunday, of a day's name or its first three or more letters. Raises BadInput."""
+    from config.brand_profile import DAYS
+    from config.vocabulary import nearest
+
+    found = [n for n, day in enumerate(DAYS, 1) if len(text) >= 3 and day.startswith(text.lower())]
+    if not found:
+        known = [*DAYS, *(day[:3] for day in DAYS)]
+        raise BadInput(
+            f"--day {text[:40]!r} is not a day of the week{nearest(text.lower(), known)}: write monday or mon"
+        )
+    return found[0]
+
+
+def parse_clock(text: str) -> time:
+    """The time of day of `06:00`. Raises BadInput."""
+    from datetime import time
+
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text, re.ASCII):
+        raise BadInput(f"--at {text[:40]!r} is not a time of day: write it as 06:00, from 00:00 to 23:59")
+    return time.fromisoformat(text)
+
+
+def parse_zone(text: str) -> str:
+    """`text` if it is a zone. Raises BadInput with the nearest name."""
+    from zoneinfo import available_timezones
+
+    from config.vocabulary import nearest
+
+    known = available_timezones()
+    if text not in known:
+        by_lower = {name.lower(): name for name in sorted(known)}
+        same = by_lower.get(text.lower())
+        hint = f" (did you mean {same!r}?)" if same else nearest(text, sorted(known))
+        raise BadInput(f"--zone {text[:80]!r} is not a time zone{hint}: use an IANA name such as Europe/Berlin")
+    return text
+
+
+def parse_themes(profile: BrandProfile, texts: list[str]) -> tuple[str, ...]:
+    """The names of the brand's themes that are meant, by name or title. Raises BadInput with the nearest one."""
+    from config.vocabulary import nearest
+
+    if not profile.themes:
+        raise BadInput(f"brand {profile.name!r} has no themes to take in turn: add [[theme]] to its themes.toml")
+    by_text = {text: theme.name for theme in profile.themes for text in (theme.name, theme.title.lower())}
+    names = []
+    for text in texts:
+        name = by_text.get(text.strip().lower())
+        if name is None:
+            known = [theme.name for theme in profile.themes]
+            hint = nearest(text.strip().lower(), list(by_text))
+            raise BadInput(
+                f"--theme {text[:80]!r} is not a theme of {profile.name}{hint}; there are: {', '.join(known)}"
+            )
+        if name in names:
+            raise BadInput(f"--theme {text[:80]!r} is named twice: name each theme once, they are taken in turn")
+        names.append(name)
+    return tuple(names)
+
+
+def parse_rule(args: argparse.Namespace, profile: BrandProfile, now: datetime) -> Rule:
+    """The rule that the command line asks for. Raises BadInput for the first mistake."""
+    from config.vocabulary import CONTENT_TYPES, PLATFORMS
+    from graphs.week import next_cycle_key, week_slots
+    from graphs.weekly import Weekly
+    from runtime.scheduler import Rule
+
+    platforms = tuple(dict.fromkeys(PLATFORMS.parse(name) for name in args.platform))
+    types = tuple(dict.fromkeys(CONTENT_TYPES.parse(name) for name in args.type))
+    weekly = Weekly(parse_day(args.day), parse_clock(args.at), parse_zone(args.zone) if args.zone else profile.zone)
+    themes = parse_themes(profile, args.theme)
+    if not week_slots(profile, next_cycle_key(now, profile.zone), platforms=platforms, types=types):
+        raise BadInput(
+            f"brand {profile.name!r} has no cell in its grid for that: add [[grid]] entries or drop the filter"
+        )
+    return Rule(weekly, themes, platforms, types)
+
+
+async def schedule_add(args: argparse.Namespace) -> int:
+    """Write the schedule, unless it is there and says the same."""
+    from config.brand_profile import find_brand_folder, load_brand
+    from config.clock import SystemClock
+    from config.ids import parse_slug
+    from memory.rows.publication import Schedule
+    from runtime.scheduler import fire_task, new_schedule
+
+    # All of it before anything is opened, so that a typing mistake leaves no data directory behind.
+    name = parse_slug(args.name, what="NAME")
+    settings = load(args)
+    brand = brand_of(args, settings, await preferred(settings))
+    profile = load_brand(find_brand_folder(brand, settings.data_dir.absolute() / "brands"))
+    rule = parse_rule(args, profile, SystemClock().now())
+    async with opened(args) as (runtime, brand):
+        await runtime.ensure_brand(brand)
+        records = runtime.records.for_brand(brand)
+        found = await records.find(Schedule, name=name)
+        if found is not None and (found.rule, found.zone) != (rule.stored(), rule.weekly.zone):
+            raise Conflict(
+                f"schedule {name!r} is there already and says otherwise: choose another name (`schedule list`)"
+            )
+        if found is None:
+            found = new_schedule(brand, name, rule, runtime.clock.now())
+            await records.put(found)
+        await runtime.queue.enqueue(fire_task(found))
+        shape = await _shape(runtime, records, found, [])
+    emit(args, shape, f"{_sentence(shape)}\nfired by any `worker`; start one: {next_command(args, 'worker')}")
+    return OK
+
+
+async def schedule_list(args: argparse.Namespace) -> int:
+    """Print every schedule of the brand with its next instants and its last fires."""
+    from memory.rows.publication import Schedule
+    from runtime.commands.lookup import table
+    from runtime.scheduler import list_fires
+
+    async with opened(args) as (runtime, brand):
+        records = runtime.records.for_brand(brand)
+        rows = await records.list_rows(Schedule)
+        fires = await list_fires(records, since=runtime.clock.now() - timedelta(days=366)) if rows else []
+        shapes = [await _shape(runtime, records, row, fires) for row in rows]
+    cells = [
+        [s["schedule"], s["status"], f"{s['day']} {s['at']}", s["next_local"] or "-", s["next_utc"] or "-",
+         s["next_week"] or "-", s["next_theme"] or "-", s["zone"]]
+        for s in shapes
+    ]  # fmt: skip
+    headers = ["schedule", "status", "every", "next, local", "next, UTC", "makes", "theme", "zone"]
+    lines = [table(headers, cells)]
+    for shape in shapes:
+        for fire in shape["fires"]:
+            lines.append(f"{shape['schedule']}  {fire['local_slot']}  {fire['week']}  {_told(fire)}")
+    if not shapes:
+        lines.append(f"add one: {next_command(args, 'schedule add weekly --day mon --at 06:00')}")
+    emit(args, shapes, "\n".join(lines))
+    return OK
+
+
+async def schedule_hold(args: argparse.Namespace, verb: str) -> int:
+    """Set or clear the control that every look at the schedule reads."""
+    from memory.rows.brand import Control
+    from runtime.scheduler import fire_task, pause_control
+
+    if len(args.reason) > 500:
+        raise BadInput("--reason is longer than 500 characters: shorten it")
+    async with opened(args) as (runtime, brand):
+        records = runtime.records.for_brand(brand)
+        schedule = await _find(records, args.name)
+        await records.put(
+            Control(
+                brand=brand,
+                name=pause_control(schedule.name),
+                value="on" if verb == "pause" else "off",
+                by=actor(args, runtime.settings),
+                reason=args.reason,
+                updated_at=runtime.clock.now(),
+            )
+        )
+        if verb == "resume":
+            await runtime.queue.enqueue(fire_task(schedule))
+        shape = await _shape(runtime, records, schedule, [])
+    emit(args, shape, _sentence(shape))
+    return OK
+
+
+async def schedule_trigger(args: argparse.Namespace) -> int:
+    """Fire now; 1 when that made no session because the week has one."""
+    from config.vocabulary import FireOutcome
+    from runtime.scheduler import Scheduler, cycle_starter
+
+    async with opened(args) as (runtime, brand):
+        records = runtime.records.for_brand(brand)
+        schedule = await _find(records, args.name)
+        fire = await Scheduler(records, runtime.clock, cycle_starter(runtime, records)).trigger(schedule)
+        shape = {"schedule": schedule.name, **_fire(fire)}
+    text = f"{schedule.name}  {shape['local_slot']}  {shape['week']}  {_told(shape)}"
+    if fire.outcome is FireOutcome.FIRED:
+        text += (
+            f"\nany `worker` does the work, or here and now: {next_command(args, f'session resume {fire.session_id}')}"
+        )
+    emit(args, shape, text)
+    return OK if fire.outcome is FireOutcome.FIRED else FINDINGS
+
+
+async def look_at_schedules(records: Records, now: datetime) -> list[tuple[str, str]]:
+    """What `doctor` says about the brand's schedules: what is wrong, and the command that mends it."""
+    from memory.rows.publication import Schedule
+    from runtime.scheduler import is_open, is_paused, list_fires
+
+    rows = await records.list_rows(Schedule)
+    found = []
+    for row in rows:
+        if now - row.next_at > LATE and not await is_paused(records, row.name):
+            due = row.next_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+            found.append((f"schedule {row.name} was due at {due} and no worker has fired it", "worker --until-idle"))
+    fires = await list_fires(records, since=now - REPORTED) if rows else []
+    for fire in fires:
+        told = _fire(fire)
+        what = f"schedule {fire.schedule}: the slot {fire.local_slot} ({told['week']})"
+        if fire.outcome == "missed":
+            found.append((f"{what} was missed", f"--brand {fire.brand} schedule trigger {fire.schedule}"))
+        elif is_open(fire) and now - fire.fired_at > LATE:
+            found.append((f"{what} is fired and has no session yet", "worker --until-idle"))
+    return found
+
+
+async def _find(records: Records, name: str) -> Schedule:
+    from config.vocabulary import nearest
+    from memory.rows.publication import Schedule
+
+    rows = {row.name: row for row in await records.list_rows(Schedule)}
+    if name not in rows:
+        there = ", ".join(rows) or "none: add one with `schedule add`"
+        raise NotFound(f"schedule {name[:80]!r} is not known{nearest(name, list(rows))}; there are: {there}")
+    return rows[name]
+
+
+async def _shape(runtime: Runtime, records: Records, schedule: Schedule, fires: list[ScheduleFire]) -> dict[str, Any]:
+    """What --json prints of a schedule. What a paused one would fire next is not known."""
+    from config.brand_profile import DAYS
+    from graphs.weekly import week_after
+    from memory.rows.brand import Control
+    from runtime.scheduler import next_theme, pause_control, rule_of
+
+    rule = rule_of(schedule)
+    flag = await records.find(Control, name=pause_control(schedule.name))
+    held = flag is not None and flag.value == "on"
+    slot = rule.weekly.nearest(schedule.next_at)
+    week = week_after(slot.local)
+    try:
+        theme = (await next_theme(records, runtime.profile(schedule.brand), schedule, week)).name
+    except (UsageError, NotFound):
+        theme = ""  # the folder is broken or has lost its themes: `doctor` says so, and listing goes on
+    return {
+        "schedule": schedule.name,
+        "status": "paused" if held else schedule.status,
+        "day": DAYS[rule.weekly.weekday - 1],
+        "at": rule.weekly.at.isoformat(timespec="minutes"),
+        "zone": schedule.zone,
+        "themes": list(rule.themes),
+        "platforms": list(rule.platforms),
+        "types": list(rule.types),
+        "next_local": "" if held else slot.local,
+        "next_utc": "" if held else slot.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "resolution": "" if held else slot.resolution,
+        "next_week": "" if held else week,
+        "next_theme": "" if held else theme,
+        "paused_by": flag.by if held and flag else "",
+        "reason": flag.reason if held and flag else "",
+        "fires": [_fire(fire) for fire in fires if fire.schedule == schedule.name][:SHOWN],
+    }
+
+
+def _fire(fire: ScheduleFire) -> dict[str, Any]:
+    from graphs.weekly import week_after
+
+    return {
+        "local_slot": fire.local_slot,
+        "week": week_after(fire.local_slot),
+        "outcome": str(fire.outcome),
+        "session_id": fire.session_id,
+        "decided_at": fire.fired_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def _told(fire: dict[str, Any]) -> str:
+    """What became of a fire, in words."""
+    return {
+        "fired": f"fired: session {fire['session_id']}"
+        if fire["session_id"]
+        else "fired: its session is about to start",
+        "planned": f"planned already by session {fire['session_id']}",
+        "missed": "missed: the week was over",
+        "coalesced": "coalesced: a later slot was due as well, and fired",
+    }[fire["outcome"]]
+
+
+def _sentence(shape: dict[str, Any]) -> str:
+    when = f"{shape['schedule']}: {shape['day']} {shape['at']} {shape['zone']}"
+    if shape["status"] == "paused":
+        return f"{when}, paused" + (f" by {shape['paused_by']}" if shape["paused_by"] else "")
+    shifted = "" if shape["resolution"] == "ok" else f", {shape['resolution']}"
+    theme = f" with {shape['next_theme']}" if shape["next_theme"] else ""
+    return f"{when}, next {shape['next_local']} ({shape['next_utc']}{shifted}), makes {shape['next_week']}{theme}"
