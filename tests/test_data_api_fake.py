@@ -201,6 +201,22 @@ async def test_a_document_is_inserted_once_and_found_by_its_id_alone(database: A
         assert await refusal(permits.find_one({"token": "t1"})) == "UNINDEXED_FILTER_PATH"
 
 
+async def test_a_collection_is_read_whole_without_a_filter_page_by_page(database: AsyncDatabase) -> None:
+    """FindCommandResolver.java of stargate/data-api: unsorted, by default pages, whatever is indexed."""
+    async with await database.create_collection("permits", definition={"indexing": {"deny": ["*"]}}) as permits:
+        for n in range(45):
+            await permits.insert_one({"_id": f"{n:02}"})
+        first = await permits.find({}).fetch_next_page()
+        assert len(first.results) == 20
+        assert first.next_page_state
+        rest = await permits.find({}, initial_page_state=first.next_page_state).to_list()
+        assert sorted(row["_id"] for row in (*first.results, *rest)) == [f"{n:02}" for n in range(45)]
+        assert [row["_id"] for row in first.results] != sorted(row["_id"] for row in first.results), (
+            "as the ring has them"
+        )
+        assert await refusal(permits.find({}, sort={"token": 1}).to_list()) == "UNINDEXED_SORT_PATH"
+
+
 async def test_what_was_defined_is_listed(database: AsyncDatabase, table: Rows) -> None:
     (listed,) = await database.list_tables()
     assert listed.definition.primary_key.as_dict() == {"partitionBy": ["place"], "partitionSort": {"n": -1}}

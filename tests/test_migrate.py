@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -41,10 +43,14 @@ from tests.test_publish_due import SLOT, Desk
 NOW = datetime(2026, 12, 7, 9, 0, tzinfo=UTC)
 
 
+EVENTS = 250
+"""More than what is written at once."""
+
+
 def quiet(_: Step) -> None: ...
 
 
-async def fill(room: Newsroom, *, events: int = 500) -> None:
+async def fill(room: Newsroom) -> None:
     """A week that waits for its reviews, a memory with a vector, a publication, and rows by the hundred."""
     await room.drafted()
     await Desk(room.runtime, room.clock, room.script).approved()
@@ -57,15 +63,26 @@ async def fill(room: Newsroom, *, events: int = 500) -> None:
         )
     )  # fmt: skip
     await room.records.put(
-        *(Event(brand=BRAND, day="2026-12-07", id=f"e{n:04}", name="test", created_at=NOW) for n in range(events))
+        *(Event(brand=BRAND, day="2026-12-07", id=f"e{n:04}", name="test", created_at=NOW) for n in range(EVENTS))
     )
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template") / "data"
+
+    async def filled() -> None:
+        async with open_newsroom(folder) as room:
+            await fill(room)
+
+    asyncio.run(filled())
+    return folder
+
+
 @pytest.fixture
-async def home(tmp_path: Path) -> Path:
-    async with open_newsroom(tmp_path / "data") as room:
-        await fill(room)
-    return tmp_path / "data"
+def home(tmp_path: Path, template: Path) -> Path:
+    """An installation of a test's own."""
+    return Path(shutil.copytree(template, tmp_path / "data"))
 
 
 async def move(source: Settings, to: str, *, live: bool = False) -> Moved:
@@ -116,7 +133,7 @@ async def test_every_row_decision_vector_and_open_thread_arrives(home: Path, tmp
     done = await move(Settings(data_dir=home), str(tmp_path / "new"))
     assert done.finished
     assert await contents(f"sqlite:///{tmp_path / 'new'}") == before
-    assert done.tables["events"] == len(before["events"]) >= 500
+    assert done.tables["events"] == len(before["events"]) >= EVENTS
     assert done.decisions == len(before["decisions"]) > 0
     assert done.threads > 0
     assert await threads(tmp_path / "new") == await threads(home)

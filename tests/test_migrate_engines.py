@@ -32,7 +32,9 @@ from tests.fakes.data_api import DataApi, Keyspace
 from tests.fakes.newsroom import BRAND, Newsroom, open_newsroom
 from tests.fakes.publishing import ScriptedPublisher
 from tests.fakes.redis_server import redis_url
-from tests.test_migrate import NOW, contents, fill, flag, killed_after, quiet, threads
+from tests.test_migrate import NOW, contents, flag, killed_after, quiet, threads
+from tests.test_migrate import home as home
+from tests.test_migrate import template as template
 from tests.test_publish_due import SLOT, Desk
 
 
@@ -44,16 +46,6 @@ class Dead(BaseException):
 def data_api() -> Iterator[DataApi]:
     with a_server() as api:
         yield api
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    async def filled() -> None:
-        async with open_newsroom(tmp_path / "data") as room:
-            await fill(room, events=60)  # more than a page
-
-    asyncio.run(filled())
-    return tmp_path / "data"
 
 
 @pytest.fixture
