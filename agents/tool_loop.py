@@ -93,7 +93,8 @@ async def look_up(
         except (Unavailable, ModelRefused):
             break
         calls = _calls(reply)
-        if not calls:
+        # An answer that was cut off may hold half a call.
+        if not calls or reply.response_metadata.get("finish_reason") in ("length", "content_filter"):
             break
         answers = await tools.answer(calls)
         found += [answer.result for answer in answers if answer.result is not None]

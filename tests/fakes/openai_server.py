@@ -30,6 +30,8 @@ class Reply:
     """hang, reset, html, or not_json."""
     refusal: str = ""
     finish_reason: str = ""
+    tool_calls: tuple[tuple[str, str], ...] = ()
+    """Tools that the model asks for, as (name, arguments as it wrote them), whether or not it was offered them."""
     input_tokens: int = 100
     output_tokens: int = 50
     usage: bool = True
@@ -125,6 +127,16 @@ def _message(body: dict[str, Any], reply: Reply) -> tuple[dict[str, Any], str]:
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
     if reply.refusal:
         return {"role": "assistant", "content": None, "refusal": reply.refusal}, "stop"
+    if reply.tool_calls:
+        calls = [
+            {"id": f"call_{n}", "type": "function", "function": {"name": name, "arguments": arguments}}
+            for n, (name, arguments) in enumerate(reply.tool_calls)
+        ]
+        return {
+            **message,
+            "content": reply.value if isinstance(reply.value, str) else None,
+            "tool_calls": calls,
+        }, "tool_calls"
     tools = body.get("tools") or []
     if tools and not isinstance(reply.value, str):
         call = {
