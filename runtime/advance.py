@@ -288,10 +288,11 @@ async def _close(runtime: Runtime, records: Records, session: Session, status: S
     await write_progress(runtime, records, session.model_copy(update=update))
     if session.model_copy(update=update) == await records.find(Session, id=session.id):
         return
+    # Told first: nobody looks at a session again whose row says that it is over. A death here tells it twice.
+    await note(records, runtime.clock, f"session.{status}", session_id=session.id, reason=reason)
     await records.put(
         session.model_copy(update={**update, "updated_at": now, "finished_at": now if finished else None})
     )
-    await note(records, runtime.clock, f"session.{status}", session_id=session.id, reason=reason)
 
 
 async def _cancel_session(

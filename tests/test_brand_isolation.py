@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,11 @@ from langgraph.checkpoint.base import empty_checkpoint
 
 from config.clock import ManualClock
 from config.errors import Conflict
+from config.ids import new_id
 from memory.cache.protocol import open_cache
 from memory.checkpoints.protocol import open_checkpoints
 from memory.embedding.hashing import HashingEmbedder
+from memory.events import open_events
 from memory.graph_store import MemoryStore
 from memory.lease import Unleased
 from memory.queue.owner import current_owner
@@ -26,7 +29,9 @@ from memory.queue.protocol import Task, open_queue
 from memory.records import Records, open_records
 from memory.rows import BrandKnowledge, Control, LedgerStep, Piece, ScheduledPublication
 from memory.rows.row import Row
+from memory.rows.sessions import Event
 from tests.contracts.test_records import a_claim, a_control, a_piece, a_step, a_vector
+from tests.fakes.event_engines import ENGINES
 
 NOW = ManualClock().now()
 BRANDS = ("acme", "acme-2")
@@ -162,6 +167,27 @@ async def test_no_brand_sees_or_changes_what_another_has_cached(steps: list[tupl
                     n: lists[brand].get(n, []) for n in NAMES
                 }
                 assert await cache.held("budget:s") == pytest.approx(sum(held[brand].values()))
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+@settings(max_examples=15, deadline=None, database=None)
+@given(steps=small_steps)
+async def test_no_brand_is_told_what_happens_at_another(engine: str, steps: list[tuple[str, str, str, int]]) -> None:
+    expected: dict[str, dict[str, list[int]]] = {brand: {name: [] for name in NAMES} for brand in BRANDS}
+    clock = ManualClock()
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_events(ENGINES[engine](Path(folder)).url, clock=clock) as store:
+            for brand, name, _, number in steps:
+                event = Event(
+                    brand=brand, day="d", id=new_id(clock.now()), name="n.told", session_id=name,
+                    detail={"n": number}, created_at=clock.now(),
+                )  # fmt: skip
+                await store.for_brand(brand).append(event)
+                expected[brand][name].append(number)
+            for brand in BRANDS:
+                pages = {name: await store.for_brand(brand).read(name) for name in NAMES}
+                found = {name: [event.detail["n"] for event in page.events] for name, page in pages.items()}
+                assert found == expected[brand]
 
 
 @settings(max_examples=15, deadline=None, database=None)

@@ -194,6 +194,7 @@ async def every_death(
                 await live(room)
                 assert await rows_of(room) == expected, f"died at write {at} of {total}"
                 assert await told(room) == story, f"died at write {at} of {total}: each state is told once"
+                assert "session.done" in {event.name for event in await room.events()}, f"died at write {at} of {total}"
         shutil.rmtree(folder)
         at += step
     assert total > 30
