@@ -104,6 +104,7 @@ def _from_template(kit: Kit, facts: Sequence[Fact], template: Mapping[str, Any])
         "brand": str(kit.brand.get("title", "")),
         "link": str(kit.brand.get("link", "")),
         "source": sources([*places.values()]),
+        "source1": sources([places["fact1"]]) if "fact1" in places else "",
         "hashtags": " ".join(kit.hashtags()),
     }
     for name, lines in structure.items():
@@ -128,7 +129,7 @@ def _from_template(kit: Kit, facts: Sequence[Fact], template: Mapping[str, Any])
             f"{n}/{len(parts)} {re.sub(r'^[0-9]+/[0-9]+ ', '', text)}" for n, text in enumerate(parts, 1)
         ]
     if script := made.fields.get("script"):
-        made.fields["script"] = _beats(script)
+        made.fields["script"] = _scenes(script)
     if kit.content_type == "reel" and not _worth_watching(made):
         return None
     return finish(kit, made) if made.facts and _complete(kit, made.fields) else None
@@ -140,16 +141,16 @@ def _worth_watching(made: Made) -> bool:
     return sum(fact["text"] in behind for fact in made.facts) >= 2
 
 
-def _beats(script: str) -> str:
-    """The script with its beats counted through: one that nothing filled leaves no hole in the numbers."""
+def _scenes(script: str) -> str:
+    """The script with its scenes counted through: one that nothing filled leaves no hole in the numbers."""
     count = 0
 
     def number(match: re.Match[str]) -> str:
         nonlocal count
         count += 1
-        return f"Beat {count}:"
+        return f"Scene {count}:"
 
-    return re.sub(r"(?m)^Beat [0-9]+:", number, script)
+    return re.sub(r"(?m)^Scene [0-9]+:", number, script)
 
 
 def _assign(kit: Kit, facts: Sequence[Fact], structure: Mapping[str, Any]) -> dict[str, Fact]:

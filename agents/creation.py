@@ -14,9 +14,10 @@ from agents.kit import LISTS, TEXTS, pick
 from agents.sentences import mentions, visible
 from config.errors import ModelRefused
 from config.platforms import find_urls, limits
-from config.vocabulary import AgentType
+from config.vocabulary import AgentType, Severity
 from memory.rows.checks import Finding
 from memory.rows.content import ContentTemplate, Piece, Post, Revision
+from tools.checks.engine import lint_text
 
 UNJUDGED = 0.5
 """The score of a template that no review has judged (graphs/templates.py)."""
@@ -110,11 +111,20 @@ def _material(
     }
     if revision is not None:
         material["avoid"] = _avoid(revision, findings)
+        # Revisions are few: what the rules would object to next is not tried.
+        material["facts"] = [
+            fact for fact in material["facts"] if not _fires(ctx, f"{fact['text']}\n{fact['source_title']}")
+        ]
         material["findings"] = [
             f.model_dump(mode="json", include={"field", "quote", "suggestion", "severity"}) for f in findings
         ]
         material["last"] = revision.post.model_dump(mode="json", exclude_defaults=True)
     return material
+
+
+def _fires(ctx: AgentContext, text: str) -> bool:
+    found = lint_text(text, profile=ctx.profile, packs=ctx.profile.packs)
+    return any(finding.severity is not Severity.PREFERRED for finding in found)
 
 
 async def _templates(ctx: AgentContext, piece: Piece) -> list[dict[str, Any]]:
@@ -157,7 +167,7 @@ def _avoid(revision: Revision, findings: Sequence[Finding]) -> list[str]:
         text = texts.get(finding.field, "")
         for sentence in revision.citations:
             at = text.find(sentence)
-            # The quote may begin before the sentence, at a label such as "Beat 1:".
+            # The quote may begin before the sentence, at a label such as "Scene 1:".
             if at >= 0 and at < finding.end and finding.start < at + len(sentence):
                 quotes.append(sentence)
     if any(finding.check_type == "near_duplicate" for finding in findings):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agents.quotable import stands_alone
-from agents.sentences import mentions, noun_phrases, overlap, split_sentences, stems, words
+from agents.sentences import noun_phrases, overlap, split_sentences, stems, words
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 NEAR = 0.75
@@ -16,8 +17,11 @@ NEAR = 0.75
 OWN_KEYWORDS = 4
 """The first keywords of a day are its own; those behind them are only related."""
 _PART = re.compile(r", part (?:two|three|four)$")
-_GENERIC = stems("day days time week part parts thing things people hour way")
-"""Stems that make no sentence belong to a day which is named with them."""
+_REMAINDER = re.compile(r"(?i)\bthe rest\b")  # no rest that anybody takes
+_GENERIC = stems(
+    "day days time week part parts thing things people hour way better best good great well new old small big little long short yourself"
+)
+"""Stems that make no sentence belong to a day or a week which is named with them."""
 SHORTEST_FACT, LONGEST_FACT = 5, 45
 """Words; a shorter sentence says too little, a longer one fits no place of a post."""
 ENOUGH = 8
@@ -44,7 +48,7 @@ def quotable(passages: Iterable[Mapping[str, Any]]) -> list[Found]:
         for sentence in split_sentences(passage["text"]):
             if not SHORTEST_FACT <= len(sentence.split()) <= LONGEST_FACT or not stands_alone(sentence):
                 continue
-            about = stems(sentence)
+            about = stems(_REMAINDER.sub("", sentence))
             if all(overlap(about, other.stems) < NEAR for other in found):
                 found.append(Found(sentence, passage["id"], passage.get("source", ""), about, len(found)))
     return found
@@ -53,28 +57,30 @@ def quotable(passages: Iterable[Mapping[str, Any]]) -> list[Found]:
 def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
     """The answer to a `brief` task: up to `want` distinct sentences about the day, best first, keywords, named gaps.
 
-    A sentence is about the day when it shares a word with the day's title or own keywords or the theme's, or two with the
-    related ones, or stands on a page that is named after the day. The day counts more than the week; what the search ranked
-    high counts a little.
+    A sentence is about the day when it shares a word with the day's own keywords or the theme's, or two with the related
+    ones, or stands on a page that is named after the day. The day counts more than the week, a rare word more than a common
+    one; the title's words and what the search ranked high count a little.
     """
     day = material["day"]
     title = stems(_PART.sub("", day["title"])) - _GENERIC
-    keywords = list(day.get("keywords", ()))
+    keywords = list(day.get("keywords", ())) or [day["title"]]
     first, later = (stems(" ".join(part)) - _GENERIC for part in (keywords[:OWN_KEYWORDS], keywords[OWN_KEYWORDS:]))
-    week = stems(" ".join((material["theme"], *material.get("keywords", ()))))
+    week = stems(" ".join((material["theme"], *material.get("keywords", ())))) - _GENERIC
     angle = stems(day.get("angle", ""))
     searched = {passage["id"]: float(passage.get("score", 0.0)) for passage in material.get("passages", ())}
+    found = quotable(material.get("passages", ()))
+    spread = Counter(stem for one in found for stem in one.stems)
     scored = []
-    for one in quotable(material.get("passages", ())):
+    for one in found:
         own_page = _same(stems(one.page) - _GENERIC, title)
-        hits = len(one.stems & first) + len(one.stems & title) + len(one.stems & week)
         # A word that is only related may mean something else here ("the rest of the page"); two of them hardly do.
-        close = len((one.stems & later) - first - title - week)
-        if not hits and close < 2 and not own_page:
+        close = len((one.stems & later) - first - week)
+        if not one.stems & (first | week) and close < 2 and not own_page:
             continue
-        score = 2 * len(one.stems & first) + 2 * len(one.stems & title) + len(one.stems & week) + 0.5 * close
-        score += 0.5 * len(one.stems & angle) + (4 if own_page else 0)
-        score += 2 * searched[one.source_id] - 0.02 * len(words(one.text)) - (1 if mentions(one.text, "also") else 0)
+        # "Lemon" says more about its day than "water", which half of the week's sentences hold.
+        score = sum(3.0 if spread[stem] * 10 <= len(found) else 2.0 for stem in one.stems & first)
+        score += len(one.stems & title) + len((one.stems & week) - first) + 0.5 * close + 0.5 * len(one.stems & angle)
+        score += (4 if own_page else 0) + 2 * searched[one.source_id] - 0.02 * len(words(one.text))
         scored.append((-score, one.order, one))
     chosen = [one for _, _, one in sorted(scored, key=lambda item: item[:2])][: int(material.get("want", 12))]
     gaps = []

@@ -54,6 +54,7 @@ _DANGLING = re.compile(
     r"|\b(?:is|are|can|may|might|has|have|does|do|will|\w+s) also\b|\balso (?:be|have|has)\b"
     # The splitter takes a single letter for an initial: "... vitamins D and K. People who ..." are two sentences.
     r"|\b(?-i:[A-Z]\. [A-Z][a-z]* [a-z])"
+    r"|\b(?:do|does|did|is|are|true|goes) the same\b"
     r"|\btoo (?:much|many|little|few) (?:all|at|can|may|might|could|is|are|too|and|or)\b"
     r"|\b(?:as|see|mentioned|described|listed|shown|discussed) (?:above|below|earlier|before)\b|\b(?:the )?following\b[^,]*[.:]$"
 )

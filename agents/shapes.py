@@ -55,7 +55,8 @@ def _reel(kit: Kit, facts: Sequence[Fact]) -> Made | None:
     hook = kit.hooks()[0]
     # What the caption says, the video has not said, where there is enough to say.
     rest = [fact for fact in facts if fact not in beats][:1] or beats[:1]
-    lines = [f"Hook: {hook}", *(f"Beat {n}: {fact['text']}" for n, fact in enumerate(beats, 1))]
+    # Not "Beat 1:", which a rule about what beats an ailment would read as a verb.
+    lines = [f"Hook: {hook}", *(f"Scene {n}: {fact['text']}" for n, fact in enumerate(beats, 1))]
     if kit.cta():
         lines.append(f"Close: {kit.cta()}")
     fields = {
@@ -131,7 +132,7 @@ def finish(kit: Kit, made: Made) -> Made:
     if kit.content_type == "reel":
         # A shot for what is said, not for each line of text on the screen.
         said = [
-            re.sub(r"^(?:Hook|Open|Beat [0-9]+|Close):\s*", "", line) for line in fields.get("script", "").split("\n")
+            re.sub(r"^(?:Hook|Open|Scene [0-9]+|Close):\s*", "", line) for line in fields.get("script", "").split("\n")
         ]
         shown = [line for line in said if line and line != kit.cta()]
     shown = [" ".join(text.split()) for text in shown]

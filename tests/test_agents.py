@@ -196,9 +196,9 @@ async def test_each_content_type_has_its_structure(ctx: AgentContext) -> None:
     thread = (await creation.draft(ctx, a_piece(ctx, "twitter", "thread"), brief, used=())).post
     assert [line.split(":")[0] for line in made["reel"].script.split("\n")] == [
         "Hook",
-        "Beat 1",
-        "Beat 2",
-        "Beat 3",
+        "Scene 1",
+        "Scene 2",
+        "Scene 3",
         "Close",
     ]
     assert len(made["story"].slides) == 4

@@ -41,7 +41,7 @@ PLACES = {
     "source",
     "link",
 }
-PLACES |= {"hashtags"}
+PLACES |= {"hashtags", "source1"}
 
 
 @pytest.fixture(scope="module")
