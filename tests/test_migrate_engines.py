@@ -21,7 +21,8 @@ from memory.cache.protocol import open_cache
 from memory.checkpoints.protocol import open_checkpoints
 from memory.queue.owner import current_owner
 from memory.queue.protocol import GENERATION_QUEUE, PUBLICATION_QUEUE, TaskQueue, open_queue
-from memory.rows import Event, Session
+from memory.records.protocol import open_records
+from memory.rows import Event, LedgerStep, Session
 from runtime.migrate import Moved, abandon, migrate, target_settings
 from runtime.migrate_copy import Step
 from runtime.publish_due import paused
@@ -159,6 +160,25 @@ async def test_only_one_of_the_two_publishes(here: Settings, many: Settings) -> 
         await reconcile(room.runtime)
         await desk.run_due()
     assert len(platform.live) == 1
+
+
+async def test_a_ledger_that_no_slot_names_any_more_is_found_by_its_permit(
+    here: Settings, many: Settings, tmp_path: Path
+) -> None:
+    """Its slot names another account now, and AstraDB cannot list a ledger without knowing whose it is."""
+    step = LedgerStep(
+        brand=BRAND, pub_key="of another account", attempt=1, part=0, step_id="1", step="permit",
+        piece_id="p1", platform="facebook", account="old", created_at=NOW,
+    )  # fmt: skip
+    await move(here, many)
+    async with open_records(many.records_url, clock=ManualClock()) as store:
+        records = store.for_brand(BRAND)
+        await records.create_once("permit", "of another account|1|0", step, token="t")
+        await records.put(step, step.model_copy(update={"step_id": "2", "step": "published"}))
+    await move(many, target_settings(many, str(tmp_path / "again")))
+    async with open_records(f"sqlite:///{tmp_path / 'again'}", clock=ManualClock()) as store:
+        found = await store.for_brand(BRAND).list_rows(LedgerStep, pub_key="of another account")
+    assert [row.step_id for row in found] == ["1", "2"]
 
 
 async def test_what_astradb_lacks_is_made_first(here: Settings, data_api: DataApi) -> None:
