@@ -26,6 +26,7 @@ from graphs.context import PASS_THROUGH, GraphContext, advance_piece_task
 from graphs.ids import brief_id
 from graphs.pieces import move, schedule_id
 from graphs.sessions import count_pieces, session_slots
+from graphs.sources import count_sources
 from graphs.state import CycleState, ResearchDay, Settled
 from graphs.used import used_lately, without_used
 from graphs.week import Slot, weeks_between
@@ -329,6 +330,7 @@ async def report(state: CycleState, runtime: Runtime[GraphContext]) -> CycleStat
         "outcome": {
             "pieces": state["pieces"],
             "skipped": state.get("skipped", {}),
+            "sources": await count_sources(context.records, context.session_id, state["pieces"]),
             "failures": {
                 day: why for day, why in state.get("failures", {}).items() if day not in state.get("briefs", {})
             },

@@ -103,6 +103,7 @@ async def piece_show(args: argparse.Namespace) -> int:
     """Print one piece: its post, checks, review, schedule and sources."""
     from graphs.ids import review_id
     from graphs.pieces import find_schedule
+    from graphs.sources import cited
     from memory.rows.checks import ComplianceCheck, Review
     from memory.rows.content import Revision
     from runtime.commands.lookup import find_piece, parse_ref, when
@@ -120,6 +121,7 @@ async def piece_show(args: argparse.Namespace) -> int:
         ]
         review = await records.find(Review, id=review_id(piece.id, piece.content_hash))
         zone = runtime.profile(brand).zone
+        rests_on = await cited(records, piece, revision) if revision else []
     checks.sort(key=lambda check: check.check_type)
     shape: dict[str, Any] = {
         "piece_id": piece.id,
@@ -140,6 +142,9 @@ async def piece_show(args: argparse.Namespace) -> int:
         "result": dict(row.result_data) if row else {},
         "post": revision.post.model_dump(mode="json") if revision else {},
         "sources": list(revision.sources) if revision else [],
+        "rests_on": [
+            {"id": c.id, "title": c.title, "sentences": list(c.sentences), "stands": c.stands} for c in rests_on
+        ],
         "gaps": list(revision.gaps) if revision else [],
         "checks": [
             {
@@ -162,6 +167,11 @@ async def piece_show(args: argparse.Namespace) -> int:
     if revision:
         lines += ["", *post_lines(revision.post), ""]
         lines.append(f"revision {piece.content_hash[:12]} ({piece.mode}), rests on {len(revision.sources)} passages")
+        for source in rests_on:
+            lines.append(
+                f"  {source.title} ({source.id[:8]})" + ("" if source.stands else ", revoked or replaced since")
+            )
+            lines += [f'    "{sentence}"' for sentence in source.sentences]
         lines += [f"gap: {gap}" for gap in revision.gaps]
     for check in checks:
         lines.append(f"check {check.check_type}: {check.check_result} ({check.checked_by})")

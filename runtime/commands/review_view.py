@@ -31,6 +31,8 @@ class View:
     revision: Revision
     checks: list[ComplianceCheck]
     sources: dict[str, BrandKnowledge]
+    titles: dict[str, str]
+    """Of every source, also of one that is no longer there."""
     before: Revision | None
     """The revision before this one; None for the first."""
 
@@ -59,6 +61,7 @@ def _lines(post: Post) -> list[str]:
 async def load_view(records: Records, ref: str) -> View:
     """The piece that `ref` names. Raises NotFound, and Conflict before anything is written."""
     from graphs.pieces import get_revision
+    from graphs.sources import titles_of
     from memory.rows.brand import BrandKnowledge
     from memory.rows.checks import ComplianceCheck
     from memory.rows.content import Revision
@@ -80,6 +83,7 @@ async def load_view(records: Records, ref: str) -> View:
         revision,
         sorted((row for row in rows if row.content_hash == piece.content_hash), key=lambda row: row.check_type),
         {row.id: row for row in known},
+        await titles_of(records, [piece.session_id], revision.sources),
         max(older, key=lambda row: (row.created_at, row.run, row.revision), default=None),
     )
 
@@ -132,7 +136,7 @@ def as_json(view: View) -> dict[str, Any]:
         ],
         "findings": [finding.model_dump(mode="json") for finding in view.findings],
         "sources": list(revision.sources),
-        "source_titles": {id: row.title for id, row in view.sources.items()},
+        "source_titles": view.titles,
         "revoked_sources": [id for id in revision.sources if not _active(view, id)],
         "citations": revision.citations,
         "changed": view.changes(),
@@ -270,8 +274,7 @@ def _draw_sources(console: Console, view: View) -> None:
         return
     console.print("Sources:", style="bold")
     for id in view.revision.sources:
-        row = view.sources.get(id)
-        title = printable(row.title) if row else "no longer there"
+        title = printable(view.titles.get(id, "no longer there"))
         away = "" if _active(view, id) else "  REVOKED since this was written: read the sentences below again"
         console.print(f"  {title} ({id[:8]}){away}", style="" if not away else "red", markup=False)
         for sentence, source in view.revision.citations.items():

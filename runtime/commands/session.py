@@ -108,6 +108,7 @@ async def session_events(records: Records, session: Session) -> list[Event]:
 
 async def session_show(args: argparse.Namespace) -> int:
     """Print one session with its pieces, assignments and events."""
+    from graphs.sources import count_sources
     from memory.rows.sessions import Assignment
     from runtime.commands.cycle import summary
     from runtime.commands.lookup import find_session, parse_ref, when
@@ -122,6 +123,7 @@ async def session_show(args: argparse.Namespace) -> int:
         assignments.sort(key=lambda row: (row.created_at, row.agent_type, row.task_description))
         events = await session_events(records, session)
         shape = await summary(records, session.id)
+        shape["sources"] = await count_sources(records, session.id, [piece.id for piece in pieces])
     names = {row.id: row.task_description for row in assignments}
     shape["goal"], shape["theme"], shape["plan"] = session.goal, session.theme, session.plan
     shape["envelope_usd"] = round(runtime.settings.session_usd + session.added_usd, 6)
@@ -170,6 +172,10 @@ async def session_show(args: argparse.Namespace) -> int:
                 *(Text(printable(cell)) for cell in (row.agent_type, row.status, row.task_description, waits))
             )
         console.print(table)
+        if shape["sources"]:
+            console.print(Text("Rests on", style="bold"))
+            for title, count in shape["sources"].items():
+                console.print(Text(printable(f"{count} pieces: {title}")), soft_wrap=True)
         console.print(Text("Last events", style="bold"))
         for event in events[-12:]:
             who = f" by {event.actor}" if event.actor else ""

@@ -219,11 +219,24 @@ async def _events(records: Records, days: list[str], **of: str) -> list[Entry]:
     story = []
     for row in rows:
         about = f" {row.piece_id[:8]}" if field == "session_id" and row.piece_id else ""
-        detail = "; ".join(f"{key} {value}" for key, value in row.detail.items() if value not in ("", [], {}, None))
+        detail = "; ".join(
+            f"{key} {_told(value)}" for key, value in row.detail.items() if value not in ("", [], {}, None)
+        )
         story.append(
             _entry(row.created_at, "event", row.name + about, by=row.actor, detail=detail, piece_id=row.piece_id)
         )
     return story
+
+
+def _told(value: Any) -> str:
+    """A value of an event's detail; the calls of tools as calls, each with what came of it."""
+    if not isinstance(value, list) or not all(isinstance(call, dict) and "tool" in call for call in value):
+        return str(value)
+    lines = []
+    for call in value:
+        asked = "" if call["by"] == "code" else "the model asked: "
+        lines.append(f"{asked}{call['tool']}({call['with']}) -> {call['outcome']} {call['note']}".rstrip())
+    return ", ".join(lines)
 
 
 async def _usage(records: Records, days: list[str], **of: str) -> list[Entry]:
