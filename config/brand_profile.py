@@ -225,12 +225,25 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path}: is not UTF-8: save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path}: {error}: mend that line") from None
+    except RecursionError:
+        raise BadInput(f"{path}: lists or tables nest too deeply: a brand's file needs three levels") from None
+
+
+def _refuse_unread(folder: Path) -> None:
+    """A file of settings that nothing reads would be rules that nobody keeps."""
+    read = ["brand.toml", *_LISTS]
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in (".toml", ".yaml", ".yml", ".json") and path.name not in read:
+            raise BadInput(
+                f"{path}: is not read{nearest(path.name, read)}: a brand is {', '.join(read)}; move it there, or away"
+            )
 
 
 def load_brand(folder: Path) -> BrandProfile:
     """The profile in `folder`. Raises NotFound without brand.toml, BadInput naming file, field, value and remedy otherwise."""
     if not (folder / "brand.toml").is_file():
         raise NotFound(f"no brand at {folder}: it has no brand.toml; make one with `brand new NAME`")
+    _refuse_unread(folder)
     digest = hashlib.sha256()
     values = _read_toml(folder / "brand.toml")
     digest.update((folder / "brand.toml").read_bytes())

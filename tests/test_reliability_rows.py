@@ -20,6 +20,7 @@ import pytest
 
 from config.clock import SystemClock
 from tests.cli_support import ROOT, Cli, environment, quiet_process, run
+from tests.reliability_brands import BRANDS
 from tests.reliability_rows import (
     Case,
     Table,
@@ -37,7 +38,7 @@ from tests.test_worker import quick
 __all__ = ["quick", "quiet_process"]  # fixtures
 TABLE = Table()
 row = TABLE.row
-DEMANDED = {*range(1, 8), *range(9, 15), *range(24, 35), *range(59, 63)}
+DEMANDED = {*range(1, 8), *range(9, 20), 23, *range(24, 35), *range(59, 63)}
 CREATE = ("create", "--platform", "twitter", "--type", "quote", "--topic", "tea")
 
 
@@ -216,7 +217,7 @@ def _(world: World) -> None:
     world.refused("--brand", "acme", "session", "list", says=("COPYDESK_EMBEDDER", "'hash-v2'", "hash-v1"))
 
 
-@pytest.mark.parametrize("case", [*TABLE, *STORES], ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [*TABLE, *STORES, *BRANDS], ids=lambda case: case.id)
 def test_each_row_is_answered_as_it_demands(case: Case, world: World) -> None:
     answer = case.run(world)
     if inspect.iscoroutine(answer):
@@ -224,4 +225,4 @@ def test_each_row_is_answered_as_it_demands(case: Case, world: World) -> None:
 
 
 def test_the_table_has_every_row_once() -> None:
-    assert sorted(case.row for case in [*TABLE, *STORES]) == sorted(DEMANDED)
+    assert sorted(case.row for case in [*TABLE, *STORES, *BRANDS]) == sorted(DEMANDED)

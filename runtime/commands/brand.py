@@ -141,10 +141,26 @@ def warnings_of(profile: BrandProfile) -> list[str]:
     return found
 
 
+def unread_documents(folder: Path) -> list[str]:
+    """Why documents of the brand's folder will not be learnt, one line each."""
+    from memory.knowledge import EXTENSIONS, read_document
+
+    found = []
+    for path in sorted((folder / "documents").glob("*")):
+        try:
+            if path.is_file() and not path.name.startswith("."):
+                read_document(path)
+        except BadInput as error:
+            found.append(f"documents/{path.name} {error}")
+    if not any(path.suffix.lower() in EXTENSIONS for path in (folder / "documents").glob("*")):
+        found.append("documents holds nothing to learn from: add Markdown or text, or use `knowledge add`")
+    return found
+
+
 def brand_check(args: argparse.Namespace) -> int:
     """Print what is wrong with a brand's folder; 1 when it has warnings, 2 when it cannot be read."""
     profile, folder = _named(args)
-    found = warnings_of(profile)
+    found = [*warnings_of(profile), *unread_documents(folder)]
     shape = {"name": profile.name, "folder": str(folder), "content_hash": profile.content_hash, "warnings": found}
     counts = f"{len(profile.guidelines)} guidelines, {len(profile.claims)} claims, {len(profile.themes)} themes"
     head = f"{profile.name}: {counts}, {len(profile.templates)} templates, {len(profile.grid)} slots a week"
