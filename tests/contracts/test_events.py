@@ -169,6 +169,19 @@ async def test_a_stream_that_was_wiped_and_went_on_says_that_something_is_missin
     assert (numbers(page.events), page.complete) == ([5], True)
 
 
+async def test_a_stream_that_began_anew_while_the_clock_went_back_is_told_whole(
+    place: Place, stream: EventStream
+) -> None:
+    async with open_events(place.url, clock=ManualClock(CLOCK.now() + timedelta(days=1))) as ahead:
+        await ahead.for_brand("acme").append(an_event(1))
+    page = await read_on(stream)
+    await place.wipe()
+    await stream.append(an_event(2))
+    await stream.append(an_event(3))
+    page = await read_on(stream, page)
+    assert (numbers(page.events), page.complete) == ([2, 3], False)
+
+
 async def test_a_stream_keeps_its_last_events_and_who_is_further_behind_is_told(stream: EventStream) -> None:
     await stream.append(an_event(0))
     page = await read_on(stream)
