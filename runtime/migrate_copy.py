@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from config.clock import Clock
 from config.errors import Conflict
@@ -28,7 +28,7 @@ from memory.rows import ROW_TYPES, Control, Piece, Session
 from memory.rows.row import Row
 from memory.user_sessions import UserSessionsStore
 from runtime.publish_due import PAUSE
-from runtime.whole_tables import rows_of
+from runtime.whole_tables import Place, pages_of, places_of
 
 T = TypeVar("T")
 DECISIONS, THREADS, PREFERENCES = "decisions", "threads", "preferences"
@@ -120,22 +120,34 @@ async def copy_all(old: Stores, new: Stores, brands: Sequence[str], clock: Clock
 async def _copy_table(
     source: Records, target: Records, row_type: type[Row], until: date, named: Sequence[Row], seen: Pass, report: Report
 ) -> None:
-    rows = [row for row in await rows_of(source, row_type, until=until, also=named) if _moves(row)]
-    there = {
-        row.key_values(): digest(row) for row in await rows_of(target, row_type, until=until, also=rows) if _moves(row)
-    }
-    here = {row.key_values(): digest(row) for row in rows}
+    # One end after the other, hashes alone being kept: a table of vectors is large.
+    places = await places_of(source, row_type, until=until, also=named)
+    there = await _hashes(target, row_type, until, places)
+    here: dict[tuple[Any, ...], str] = {}
+    copied = 0
+    async for page in pages_of(source, row_type, until=until, also=places):
+        rows = {row.key_values(): row for row in page if _moves(row)}
+        hashed = {key: digest(row) for key, row in rows.items()}
+        differ = [rows[key] for key, one in hashed.items() if there.get(key) != one]
+        here |= hashed
+        for start in range(0, len(differ), _PAGE):
+            some = differ[start : start + _PAGE]
+            # The store counts this write as one more; the row is to say what it said.
+            await target.put(*(row.model_copy(update={"row_version": row.row_version - 1}) for row in some))
+            copied += len(some)
+            report(Step(f"{source.brand}: {row_type.table}", copied, copied + len(differ) - start - len(some)))
     seen.saw(row_type.table, here.values(), there.values())
-    differ = [row for row in rows if there.get(row.key_values()) != here[row.key_values()]]
-    for start in range(0, len(differ), _PAGE):
-        some = differ[start : start + _PAGE]
-        # The store counts this write as one more; the row is to say what it said.
-        await target.put(*(row.model_copy(update={"row_version": row.row_version - 1}) for row in some))
-        report(Step(f"{source.brand}: {row_type.table}", start + len(some), len(differ)))
     gone = there.keys() - here.keys()
     for key in sorted(gone):  # removed at the source since an earlier pass
         await target.delete(row_type, **dict(zip(row_type.key.columns, key, strict=True)))
-    seen.written += len(differ) + len(gone)
+    seen.written += copied + len(gone)
+
+
+async def _hashes(
+    records: Records, row_type: type[Row], until: date, places: Sequence[Place]
+) -> dict[tuple[Any, ...], str]:
+    pages = pages_of(records, row_type, until=until, also=places)
+    return {row.key_values(): digest(row) async for page in pages for row in page if _moves(row)}
 
 
 def _moves(row: Row) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, cast
 
@@ -30,45 +30,72 @@ _AT_ONCE = 16
 _BY_DAY = (Usage, Event)
 
 
-async def rows_of(records: Records, row_type: type[Row], *, until: date, also: Iterable[Row] = ()) -> list[Row]:
-    """Every readable row of a table of this brand, by whatever way the engine has; of tables kept by day, those up to `until`.
+Place = dict[str, Any]
+"""The columns that name a partition, `brand` left out."""
 
-    `also` are rows known from elsewhere: the partitions that those of this table name are read too. Raises Unsupported for a table
-    that the engine cannot list and whose partitions no row names.
+
+async def pages_of(
+    records: Records, row_type: type[Row], *, until: date, also: Iterable[Place] = ()
+) -> AsyncIterator[list[Row]]:
+    """Every readable row of a table of this brand, some at a time; of tables kept by day, those up to `until`.
+
+    A table that the engine can list comes whole; of any other the partitions that this brand's rows name are read, and those
+    in `also`. Raises Unsupported for a table that the engine cannot list and whose partitions no row names.
     """
+    whole = await _whole(records, row_type)
+    if whole is not None:
+        yield whole
+        return
+    places = _distinct([*await _partitions(records, row_type, until), *also])
+    for start in range(0, len(places), _AT_ONCE):
+        some = places[start : start + _AT_ONCE]
+        for rows in await asyncio.gather(*(_partition(records, row_type, one) for one in some)):
+            yield rows
+
+
+async def places_of(records: Records, row_type: type[Row], *, until: date, also: Iterable[Row] = ()) -> list[Place]:
+    """The partitions in which this table may hold rows, those of the rows in `also` included. Raises Unsupported as `pages_of`."""
+    if not row_type.key.cluster:
+        return []  # keyed by id alone: every engine lists it
+    whole = await _whole(records, row_type)
+    found = await _partitions(records, row_type, until) if whole is None else map(_place, whole)
+    return _distinct([*found, *(_place(row) for row in also if type(row) is row_type)])
+
+
+async def rows_of(records: Records, row_type: type[Row], *, until: date) -> list[Row]:
+    """All of `pages_of`."""
+    return [row async for page in pages_of(records, row_type, until=until) for row in page]
+
+
+async def _whole(records: Records, row_type: type[Row]) -> list[Row] | None:
     try:
         return cast(list[Row], await records.find_by(row_type))
     except Unsupported:
-        pass
-    wanted = await _partitions(records, row_type, until)
-    wanted += [_partition_of(row) for row in also if type(row) is row_type]
-    distinct = list({tuple(sorted(partition.items())): partition for partition in wanted}.values())
-    found: list[Row] = []
-    for start in range(0, len(distinct), _AT_ONCE):
-        some = distinct[start : start + _AT_ONCE]
-        for rows in await asyncio.gather(*(_partition(records, row_type, one) for one in some)):
-            found += rows
-    return found
+        return None
 
 
-async def _partition(records: Records, row_type: type[Row], partition: Mapping[str, Any]) -> list[Row]:
+def _distinct(places: Iterable[Place]) -> list[Place]:
+    return list({tuple(sorted(place.items())): place for place in places}.values())
+
+
+async def _partition(records: Records, row_type: type[Row], place: Place) -> list[Row]:
     found: list[Row] = []
     after: Mapping[str, Any] | None = None
     while True:
-        page = await records.list_rows(row_type, limit=_PAGE, after=after, **partition)
+        page = await records.list_rows(row_type, limit=_PAGE, after=after, **place)
         found += page
         if len(page) < _PAGE:
             return found
-        after = {name: getattr(page[-1], name) for name in row_type.key.cluster if name not in partition}
+        after = {name: getattr(page[-1], name) for name in row_type.key.cluster if name not in place}
 
 
-def _partition_of(row: Row) -> dict[str, Any]:
+def _place(row: Row) -> Place:
     if isinstance(row, Brand):
         return {"realm": row.realm, "name": row.name}
     return {name: getattr(row, name) for name in row.key.partition if name != "brand"}
 
 
-async def _partitions(records: Records, row_type: type[Row], until: date) -> list[dict[str, Any]]:
+async def _partitions(records: Records, row_type: type[Row], until: date) -> list[Place]:
     """The partitions of a table, from the rows that name them. Raises Unsupported for a table that no row names."""
     if row_type.key.partition == ("brand",):
         return [{}]
