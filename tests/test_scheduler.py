@@ -18,7 +18,7 @@ import pytest
 
 from config.clock import ManualClock
 from config.vocabulary import FireOutcome
-from graphs.weekly import Weekly
+from graphs.weekly import Weekly, week_after, week_ends, weeks_before
 from memory.records.protocol import Records
 from memory.rows.brand import Control
 from memory.rows.publication import Schedule, ScheduleFire
@@ -213,3 +213,119 @@ async def test_every_slot_of_400_days_is_decided_once_as_the_policy_says(zone: s
     assert counts.total() > 6 * 50
     assert world.seen["raced"] > 20
     assert world.seen["slept"] > 5
+
+
+# Wall clocks, one case a row
+
+
+def slots_from(weekly: Weekly, start: datetime, count: int) -> list[tuple[str, str, str]]:
+    """Name, UTC instant and resolution of the first slots after `start`."""
+    found = []
+    for _ in range(count):
+        slot = weekly.after(start)
+        found.append((slot.local, slot.at.strftime("%m-%d %H:%M"), slot.resolution))
+        start = slot.at
+    return found
+
+
+def test_a_wall_clock_that_is_skipped_is_shifted_by_the_gap_and_the_next_one_is_not() -> None:
+    assert slots_from(Weekly(7, time(2, 30), "Europe/Berlin"), datetime(2026, 3, 22, 12, tzinfo=UTC), 2) == [
+        ("2026-03-29T02:30", "03-29 01:30", "gap-shifted"),
+        ("2026-04-05T02:30", "04-05 00:30", "ok"),
+    ]
+
+
+def test_a_wall_clock_that_comes_twice_means_the_first() -> None:
+    assert slots_from(Weekly(7, time(2, 30), "Europe/Berlin"), datetime(2026, 10, 18, 12, tzinfo=UTC), 2) == [
+        ("2026-10-25T02:30", "10-25 00:30", "ambiguous-first"),
+        ("2026-11-01T02:30", "11-01 01:30", "ok"),
+    ]
+
+
+def test_a_day_that_an_island_left_out_has_its_slot_on_the_day_after() -> None:
+    assert slots_from(Weekly(5, time(6), "Pacific/Apia"), datetime(2011, 12, 28, tzinfo=UTC), 2) == [
+        ("2011-12-30T06:00", "12-30 16:00", "gap-shifted"),  # 31 December, 06:00 there
+        ("2012-01-06T06:00", "01-05 16:00", "ok"),
+    ]
+
+
+@pytest.mark.parametrize("hours", [-3, 0, 3])
+def test_a_slot_is_known_though_the_law_of_its_zone_changed_since_it_was_written_down(hours: int) -> None:
+    weekly = Weekly(1, time(6), "Europe/Berlin")
+    slot = weekly.after(datetime(2026, 12, 7, 9, tzinfo=UTC))
+    assert weekly.nearest(slot.at + hours * HOUR) == slot
+    assert [due.local for due in weekly.due(slot.at + hours * HOUR, slot.at + WEEK)] == [
+        "2026-12-14T06:00",
+        "2026-12-21T06:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("local", "week"),
+    [
+        ("2026-12-20T23:59", "2026-W52"),
+        ("2026-12-21T00:00", "2026-W53"),
+        ("2026-12-28T06:00", "2027-W01"),
+        ("2027-01-03T06:00", "2027-W01"),
+        ("2027-01-04T06:00", "2027-W02"),
+    ],
+)
+def test_a_slot_makes_the_iso_week_after_its_own_across_years(local: str, week: str) -> None:
+    assert week_after(local) == week
+
+
+def test_a_week_ends_where_the_clocks_of_the_zone_begin_the_next_monday() -> None:
+    assert week_ends("2026-W13", "Europe/Berlin") == datetime(2026, 3, 29, 22, tzinfo=UTC), "summer time by then"
+    assert week_ends("2026-W53", "Pacific/Chatham") == datetime(2027, 1, 3, 10, 15, tzinfo=UTC)
+    assert weeks_before("2027-W01", 3, "UTC") == ["2026-W53", "2026-W52", "2026-W51"]
+
+
+async def one_schedule(zone: str = "Europe/Berlin") -> tuple[World, datetime]:
+    """A world with one schedule, Mondays at six, and its first instant."""
+    start = datetime(2026, 12, 7, 9, tzinfo=UTC)
+    world = World(zone, start, Random(1))
+    await world.add("s", 1, time(6))
+    return world, Weekly(1, time(6), zone).after(start).at
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(hours=-1), timedelta(seconds=-3), timedelta(hours=2)])
+async def test_a_clock_that_steps_around_a_slot_fires_it_once(step: timedelta) -> None:
+    world, slot = await one_schedule()
+    for moment in (-step, timedelta(0), step, -step, timedelta(0), abs(step), timedelta(0)):
+        world.tell_time(slot + moment)
+        await world.schedulers[0].look("s")
+    assert list(world.newsroom.sessions.values()) == ["s|2026-12-14T06:00"]
+    assert world.newsroom.asked == 1
+    world.tell_time(slot + WEEK)
+    await world.schedulers[0].look("s")
+    assert world.newsroom.asked == 2, "and the next one at its time"
+
+
+async def test_a_machine_that_sleeps_eight_hours_over_its_slot_fires_it_when_it_wakes() -> None:
+    world, slot = await one_schedule()
+    world.tell_time(slot - HOUR)
+    await world.schedulers[0].look("s")
+    world.tell_time(slot + 7 * HOUR)
+    assert await world.schedulers[0].look("s") == slot + WEEK
+    assert world.newsroom.asked == 1
+
+
+@pytest.mark.parametrize("call", range(14))
+async def test_a_machine_that_sleeps_for_weeks_in_the_middle_of_a_look_undoes_nothing(call: int) -> None:
+    world, slot = await one_schedule()
+    world.tell_time(slot)
+    asleep = world.machines[0].suspend_after(call)
+    sleeper = asyncio.create_task(world.schedulers[0].look("s"))
+    await asyncio.wait({sleeper, asyncio.create_task(asleep.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    assert not sleeper.done()
+    for weeks in range(4):
+        world.tell_time(slot + weeks * WEEK)
+        await world.schedulers[1].look("s")
+    world.machines[0].wake()
+    await sleeper
+    await world.schedulers[1].look("s")
+    fires = {fire.local_slot[5:10]: str(fire.outcome) for fire in world.shared.rows(ScheduleFire)}
+    assert fires == dict.fromkeys(("12-14", "12-21", "12-28", "01-04"), "fired")
+    assert len(world.newsroom.sessions) == 4
+    (schedule,) = world.shared.rows(Schedule)
+    assert schedule.next_at == slot + 4 * WEEK
