@@ -144,6 +144,8 @@ def m002_session_events(connection: sqlite3.Connection) -> None:
 
 
 _SESSION_EVENTS = (
+    "DROP TABLE cache_list_items",  # the lists of events that these streams take the place of
+    "DROP TABLE cache_lists",
     """
     CREATE TABLE session_events (
         seq INTEGER PRIMARY KEY,                -- in the order of commits; above epoch milliseconds x 1000, so that a number

@@ -50,7 +50,7 @@ def content_key(*parts: str) -> str:
 class Cache(Protocol):
     """One brand's values, which may vanish at any time, under the seed's keys: `session:{id}`, `brand:{type}:{key}`.
 
-    A key holds one kind of thing: a value, a list or an envelope. What an engine does with two of them is its own affair.
+    A key holds one kind of thing: a value or an envelope. What an engine does with two of them is its own affair.
     """
 
     async def get(self, key: str) -> Any | None:
@@ -63,14 +63,6 @@ class Cache(Protocol):
 
     async def delete(self, key: str) -> None:
         """Forget it; no error if absent."""
-        ...
-
-    async def append(self, key: str, value: Any, *, ttl: timedelta, keep: int = 500) -> None:
-        """Add to an ordered list (`coord:{session}`), keeping the last `keep` items and renewing `ttl`."""
-        ...
-
-    async def items(self, key: str) -> Sequence[Any]:
-        """The ordered list, oldest first; empty if absent or expired."""
         ...
 
     async def hold(self, key: str, item: str, amount: float, *, ceiling: float) -> Held:

@@ -5,7 +5,7 @@
 --          know: lifetimes then stand in the sorted set PREFIX|expires, and what is over is deleted where it is met
 -- ARGV[2]  the verb; ARGV[3…] its arguments
 --
--- A value is a string of JSON, a list is a list of them. An envelope is a hash: i and the item's name -> its amount, t the
+-- A value is a string of JSON. An envelope is a hash: i and the item's name -> its amount, t the
 -- total, k when the envelope is known. Amounts are whole billionths of a dollar. They are summed by HINCRBY and compared as
 -- text, because Lua's numbers are exact only up to 2^53.
 
@@ -65,20 +65,6 @@ end
 
 function verbs.delete()
   return forget(KEY)
-end
-
--- A token, so that an item whose answer was lost is not added twice.
-function verbs.append(text, ttl, keep, token)
-  if not call('SET', KEYS[2] .. '|once|' .. token, '1', 'PX', 60000, 'NX') then return 0 end
-  make('list')
-  call('RPUSH', KEY, text)
-  call('LTRIM', KEY, '-' .. keep, -1)
-  live(KEY, tonumber(ttl))
-  return 1
-end
-
-function verbs.items()
-  return is('list') and call('LRANGE', KEY, 0, -1) or {}
 end
 
 function verbs.hold(item, amount, ceiling)

@@ -1,4 +1,4 @@
-"""The cache on Redis, under the seed's keys: `{PREFIX:BRAND}:session:ID`, `{PREFIX:BRAND}:coord:ID` and so on.
+"""The cache on Redis, under the seed's keys: `{PREFIX:BRAND}:session:ID`, `{PREFIX:BRAND}:agent:TYPE:ID` and so on.
 
 Redis ends lifetimes by itself. A cache opened with any other clock than the system's keeps them by that clock, for tests.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from config.clock import Clock, SystemClock, to_millis
 from config.errors import BadInput
-from config.ids import new_token, parse_slug
+from config.ids import parse_slug
 from memory.cache.protocol import Held
 from memory.cache.redis_reviews import RedisReviewIndex
 from memory.json_text import to_json_text
@@ -66,16 +66,6 @@ class RedisCache:
 
     async def delete(self, key: str) -> None:
         await self._do("delete", key)
-
-    async def append(self, key: str, value: Any, *, ttl: timedelta, keep: int = 500) -> None:
-        text = to_json_text(value, what=f"item of {key!r}")
-        lifetime = _lifetime(ttl, what=f"cache list {key!r}")
-        if keep < 1:
-            raise BadInput(f"cache list {key!r}: keep {keep} is below 1: use delete to forget a list")
-        await self._do("append", key, text, lifetime, keep, new_token())
-
-    async def items(self, key: str) -> Sequence[Any]:
-        return [json.loads(text) for text in await self._do("items", key)]
 
     async def hold(self, key: str, item: str, amount: float, *, ceiling: float) -> Held:
         asked = _nano(amount, what=f"hold {item!r} of {key!r}")

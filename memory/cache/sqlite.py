@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -85,55 +85,10 @@ class SqliteCache:
         place = (self._brand, key)
 
         def forget(connection: sqlite3.Connection) -> None:
-            for table in ("content_cache", "cache_lists", "cache_list_items", "envelopes", "holds"):
+            for table in ("content_cache", "envelopes", "holds"):
                 connection.execute(f"DELETE FROM {table} WHERE brand = ? AND key = ?", place)
 
         await self._file.write(forget)
-
-    async def append(self, key: str, value: Any, *, ttl: timedelta, keep: int = 500) -> None:
-        text = to_json_text(value, what=f"item of {key!r}")
-        place = (self._brand, key)
-        now = self._now()
-        expires_at = now + _lifetime(ttl, what=f"cache list {key!r}")
-        if keep < 1:
-            raise BadInput(f"cache list {key!r}: keep {keep} is below 1: use delete to forget a list")
-
-        def add(connection: sqlite3.Connection) -> None:
-            row = connection.execute(
-                "SELECT last_n, expires_at FROM cache_lists WHERE brand = ? AND key = ?", place
-            ).fetchone()
-            if row is not None and row[1] <= now:
-                # What had expired must not come back to life with the new item.
-                connection.execute("DELETE FROM cache_list_items WHERE brand = ? AND key = ?", place)
-            n = row[0] + 1 if row is not None else 1
-            connection.execute(
-                "INSERT OR REPLACE INTO cache_lists (brand, key, last_n, expires_at) VALUES (?, ?, ?, ?)",
-                (*place, n, expires_at),
-            )
-            connection.execute(
-                "INSERT INTO cache_list_items (brand, key, n, value) VALUES (?, ?, ?, ?)", (*place, n, text)
-            )
-            connection.execute(
-                "DELETE FROM cache_list_items WHERE brand = ? AND key = ? AND n <= ?", (*place, n - keep)
-            )
-
-        await self._file.write(add)
-
-    async def items(self, key: str) -> Sequence[Any]:
-        now = self._now()
-
-        def look(connection: sqlite3.Connection) -> list[str]:
-            rows = connection.execute(
-                """
-                SELECT value
-                FROM cache_list_items JOIN cache_lists USING (brand, key)
-                WHERE brand = ? AND key = ? AND expires_at > ?
-                ORDER BY n""",
-                (self._brand, key, now),
-            )
-            return [value for (value,) in rows]
-
-        return [json.loads(text) for text in await self._file.read(look)]
 
     async def hold(self, key: str, item: str, amount: float, *, ceiling: float) -> Held:
         place = (self._brand, key)
@@ -243,7 +198,7 @@ class SqliteCacheStore:
 
         def remove(connection: sqlite3.Connection) -> int:
             gone = 0
-            for head, body in (("content_cache", ""), ("cache_lists", "cache_list_items"), ("envelopes", "holds")):
+            for head, body in (("content_cache", ""), ("envelopes", "holds")):
                 if body:
                     connection.execute(
                         f"""

@@ -65,11 +65,9 @@ async def test_putting_again_replaces_the_value_and_its_ttl(cache: Cache, clock:
 
 async def test_a_deleted_key_is_absent_and_deleting_it_again_is_no_error(cache: Cache) -> None:
     await cache.put("k", 1, ttl=MINUTE)
-    await cache.append("k", 1, ttl=MINUTE)
     await cache.delete("k")
     await cache.delete("k")
     assert await cache.get("k") is None
-    assert await cache.items("k") == []
 
 
 @pytest.mark.parametrize(
@@ -79,10 +77,7 @@ async def test_a_deleted_key_is_absent_and_deleting_it_again_is_no_error(cache: 
 async def test_a_value_that_is_not_plain_json_is_refused_and_nothing_is_stored(cache: Cache, value: Any) -> None:
     with pytest.raises(BadInput, match="cache value 'k'"):
         await cache.put("k", value, ttl=MINUTE)
-    with pytest.raises(BadInput):
-        await cache.append("k", value, ttl=MINUTE)
     assert await cache.get("k") is None
-    assert await cache.items("k") == []
 
 
 async def test_text_that_only_looks_like_an_escaped_nul_is_kept(cache: Cache) -> None:
@@ -96,40 +91,15 @@ async def test_a_ttl_that_is_not_positive_is_refused(cache: Cache, ttl: timedelt
         await cache.put("k", 1, ttl=ttl)
 
 
-async def test_a_list_keeps_its_order_and_its_last_items(cache: Cache) -> None:
-    for n in range(7):
-        await cache.append("coord:s", {"n": n}, ttl=MINUTE, keep=5)
-    assert [item["n"] for item in await cache.items("coord:s")] == [2, 3, 4, 5, 6]
-
-
-async def test_appending_renews_a_list_and_an_expired_one_does_not_come_back(cache: Cache, clock: ManualClock) -> None:
-    await cache.append("coord:s", "a", ttl=MINUTE)
-    clock.advance(MINUTE / 2)
-    await cache.append("coord:s", "b", ttl=MINUTE)
-    clock.advance(MINUTE * 0.75)
-    assert await cache.items("coord:s") == ["a", "b"]
-    clock.advance(MINUTE)
-    assert await cache.items("coord:s") == []
-    await cache.append("coord:s", "c", ttl=MINUTE)
-    assert await cache.items("coord:s") == ["c"]
-
-
-async def test_items_appended_at_once_are_all_there(cache: Cache) -> None:
-    await asyncio.gather(*(cache.append("coord:s", n, ttl=MINUTE) for n in range(50)))
-    assert sorted(await cache.items("coord:s")) == list(range(50))
-
-
-async def test_brands_do_not_see_each_others_values_lists_or_envelopes(store: CacheStore) -> None:
+async def test_brands_do_not_see_each_others_values_or_envelopes(store: CacheStore) -> None:
     ours, theirs = store.for_brand("acme"), store.for_brand("other")
     await ours.put("k", "ours", ttl=MINUTE)
-    await ours.append("l", "ours", ttl=MINUTE)
     await ours.rebuild_holds("e", {"a": 1.0}, ttl=MINUTE)
-    assert (await theirs.get("k"), await theirs.items("l"), await theirs.held("e")) == (None, [], None)
+    assert (await theirs.get("k"), await theirs.held("e")) == (None, None)
     await theirs.put("k", "theirs", ttl=MINUTE)
     await theirs.delete("k")
-    await theirs.delete("l")
     await theirs.delete("e")
-    assert (await ours.get("k"), await ours.items("l"), await ours.held("e")) == ("ours", ["ours"], 1.0)
+    assert (await ours.get("k"), await ours.held("e")) == ("ours", 1.0)
     with pytest.raises(BadInput):
         store.for_brand("No Slug")
 
@@ -263,16 +233,14 @@ async def test_sweeping_removes_what_expired_and_nothing_else(
     cache: Cache, store: CacheStore, clock: ManualClock
 ) -> None:
     await cache.put("old", 1, ttl=MINUTE)
-    await cache.append("old list", 1, ttl=MINUTE)
     await cache.rebuild_holds("old usd", {"a": 1.0}, ttl=MINUTE)
     await cache.put("new", 1, ttl=3 * MINUTE)
-    await cache.append("new list", 1, ttl=3 * MINUTE)
     await cache.rebuild_holds("new usd", {"a": 1.0}, ttl=3 * MINUTE)
     await cache.set_hold("unknown usd", "a", 0.5)
     clock.advance(2 * MINUTE)
-    assert await store.sweep() == 3
+    assert await store.sweep() == 2
     assert await store.sweep() == 0
-    assert (await cache.get("new"), await cache.items("new list"), await cache.held("new usd")) == (1, [1], 1.0)
+    assert (await cache.get("new"), await cache.held("new usd")) == (1, 1.0)
     await cache.rebuild_holds("unknown usd", {"a": 9.0}, ttl=MINUTE)
     assert await cache.held("unknown usd") == 0.5
 
