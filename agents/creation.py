@@ -11,13 +11,15 @@ from agents.answers import PostAnswer
 from agents.chat_models import Answer, prompt
 from agents.compose import PLACEHOLDER
 from agents.kit import LISTS, TEXTS, pick
-from agents.sentences import mentions, visible
-from config.errors import ModelRefused
-from config.platforms import find_urls, limits
+from agents.sentences import mentions, visible, words
+from config.errors import BadInput, ModelRefused
+from config.platforms import find_urls
 from config.vocabulary import AgentType, Severity
 from memory.rows.checks import Finding
 from memory.rows.content import ContentTemplate, Piece, Post, Revision
+from tools.calls import Toolbox
 from tools.checks.engine import lint_text
+from tools.plugin_api import ToolRetry
 
 UNJUDGED = 0.5
 """The score of a template that no review has judged (graphs/templates.py)."""
@@ -52,7 +54,23 @@ async def _write(
     revision: Revision | None = None,
     findings: Sequence[Finding] = (),
 ) -> Draft:
-    material = _material(ctx, piece, brief, used, revision, findings) | {"templates": await _templates(ctx, piece)}
+    async with ctx.toolbox(AgentType.CREATION) as tools:
+        material = {
+            **_material(ctx, piece, brief, used, revision, findings, await _rules(tools, piece)),
+            "limits": await _limits(tools, piece),
+            "templates": await _templates(ctx, piece),
+        }
+        made = await _made(ctx, piece, brief, material)
+        told = f"{piece.platform} {piece.content_type} about {brief.title}: {made.post.title or made.post.caption[:80] or 'no post'}"
+        told += await _reading(tools, ctx, made.post)
+    if made.gaps:
+        told += f"; gaps: {'; '.join(made.gaps)}"
+    number = revision.revision + 1 if revision else 0
+    await remember(ctx, AgentType.CREATION, f"draft:{piece.id}:{piece.run}:{number}", told, sources=made.sources)
+    return made
+
+
+async def _made(ctx: AgentContext, piece: Piece, brief: Brief, material: dict[str, Any]) -> Draft:
     answer = await ctx.models.structured(
         PostAnswer,
         agent=AgentType.CREATION,
@@ -62,13 +80,31 @@ async def _write(
         piece_id=piece.id,
         max_output_tokens=3000,
     )
-    made = _draft(ctx, piece, brief, answer)
-    told = f"{piece.platform} {piece.content_type} about {brief.title}: {made.post.title or made.post.caption[:80] or 'no post'}"
-    if made.gaps:
-        told += f"; gaps: {'; '.join(made.gaps)}"
-    number = revision.revision + 1 if revision else 0
-    await remember(ctx, AgentType.CREATION, f"draft:{piece.id}:{piece.run}:{number}", told, sources=made.sources)
-    return made
+    return _draft(ctx, piece, brief, answer)
+
+
+async def _limits(tools: Toolbox, piece: Piece) -> dict[str, Any]:
+    """What the platform takes, without where the numbers are from."""
+    try:
+        found = await tools.call("platform_limits", platform=piece.platform, content_type=piece.content_type)
+    except ToolRetry as error:
+        raise BadInput(str(error)) from None
+    return {key: value for key, value in found.value.items() if key not in ("source", "checked", "unit_in_words")}
+
+
+async def _rules(tools: Toolbox, piece: Piece) -> list[dict[str, Any]]:
+    """The guidelines that hold on the piece's platform."""
+    found = await tools.call("guidelines", platform=piece.platform)
+    return [{key: rule[key] for key in ("type", "title", "requirements", "restrictions")} for rule in found.value]
+
+
+async def _reading(tools: Toolbox, ctx: AgentContext, post: Post) -> str:
+    """How hard the post is to read, for the working notes; the measure is for English."""
+    text = "\n\n".join(part for part in (post.caption, post.script, *post.slides, *post.parts) if words(part))
+    if ctx.profile.language.partition("-")[0] != "en" or not text:
+        return ""
+    found = (await tools.call("readability", text=text[:20_000])).value
+    return f"; reading ease {found['reading_ease']:g}, grade {found['grade']:g}"
 
 
 def _material(
@@ -78,15 +114,15 @@ def _material(
     used: Collection[str],
     revision: Revision | None,
     findings: Sequence[Finding],
+    rules: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    profile, cell = ctx.profile, limits(piece.platform, piece.content_type)
+    profile = ctx.profile
     fresh = [fact for fact in brief.facts if fact.text not in used]
     ordered = [*fresh, *(fact for fact in brief.facts if fact.text in used)]
     ordinal = piece.platform_specs.get("ordinal", "")
     material: dict[str, Any] = {
         "task": "draft",
         "piece": {"id": piece.id, "platform": piece.platform, "content_type": piece.content_type},
-        "limits": cell.model_dump(mode="json", exclude={"source", "checked"}),
         "brand": {
             "title": profile.title,
             "audience": profile.audience,
@@ -95,7 +131,7 @@ def _material(
             "link": profile.link,
             "visual_style": profile.visual_style,
             "language": profile.language,
-            "guidelines": _guidelines(ctx, piece),
+            "guidelines": list(rules),
         },
         "theme": brief.theme,
         "day": {
@@ -141,19 +177,6 @@ async def _templates(ctx: AgentContext, piece: Piece) -> list[dict[str, Any]]:
         }
         for template in ctx.profile.templates
         if template.content_type == piece.content_type and template.platform in ("any", piece.platform)
-    ]
-
-
-def _guidelines(ctx: AgentContext, piece: Piece) -> list[dict[str, Any]]:
-    return [
-        {
-            "type": rule.type,
-            "title": rule.title,
-            "requirements": list(rule.requirements),
-            "restrictions": list(rule.restrictions),
-        }
-        for rule in ctx.profile.guidelines
-        if not rule.platforms or piece.platform in rule.platforms
     ]
 
 

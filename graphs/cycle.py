@@ -28,6 +28,7 @@ from graphs.pieces import move, schedule_id
 from graphs.sessions import count_pieces, session_slots
 from graphs.sources import count_sources
 from graphs.state import CycleState, ResearchDay, Settled
+from graphs.templates import refresh_templates
 from graphs.used import used_lately, without_used
 from graphs.week import Slot, weeks_between
 from memory.rows.brand import Brand
@@ -85,6 +86,7 @@ async def plan(state: CycleState, runtime: Runtime[GraphContext]) -> CycleState:
     session = await _session(context)
     await _assign(context, AgentType.COORDINATION, "plan", f"plan {session.goal}")
     slots = session_slots(session)
+    await refresh_templates(context.records, context.clock)
     theme = Theme.model_validate(session.request["theme"])
     # A piece that is made on its own is about what was asked for, whatever ran lately.
     week = session.cycle_key if session.kind == "cycle" else ""
@@ -306,6 +308,7 @@ async def report(state: CycleState, runtime: Runtime[GraphContext]) -> CycleStat
     """Close the assignments and write the outcome: the only writer of it."""
     context = runtime.context
     await context.enter()
+    await refresh_templates(context.records, context.clock)
     counts = await count_pieces(context.records, state["pieces"])
     total = len(state["pieces"])
     await _assign(

@@ -22,7 +22,7 @@ from graphs.context import PASS_THROUGH, GraphContext, advance_session_task
 from graphs.drafts import AUTHOR, find_written, load_brief, store_draft
 from graphs.ids import check_id, review_id
 from graphs.near import lost_to, near_duplicates
-from graphs.pieces import find_schedule, get_revision, move, projection, write_embedding
+from graphs.pieces import find_schedule, get_revision, move, write_embedding, written
 from graphs.state import MAX_REVISIONS, CheckOne, HumanDecision, PieceGraphState
 from graphs.used import remember_used
 from memory.records.protocol import Records
@@ -70,7 +70,7 @@ async def draft(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piece
         content_hash=revision.content_hash,
         mode=revision.mode,
         content_version=1,
-        **projection(revision.post),
+        **written(piece, revision),
     )
     return {"content_hash": revision.content_hash, "revision": 0}
 
@@ -230,7 +230,7 @@ async def revise(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
         PieceState.CHECKING,
         content_hash=new.content_hash,
         content_version=number + 1,
-        **projection(new.post),
+        **written(piece, new),
     )
     return {"content_hash": new.content_hash, "revision": number}
 

@@ -13,9 +13,10 @@ from typing import Any
 from config.clock import Clock
 from config.errors import Conflict
 from config.ids import first_id, name_id
-from config.vocabulary import PieceState, embedding_status, library_status, schedule_status
+from config.vocabulary import PieceState, Severity, embedding_status, library_status, schedule_status
 from graphs.context import note
 from memory.records.protocol import Records
+from memory.rows.checks import ComplianceCheck
 from memory.rows.content import ContentEmbedding, Piece, Post, Revision
 from memory.rows.publication import ScheduledPublication
 from memory.rows.sessions import Event
@@ -130,6 +131,27 @@ def projection(post: Post) -> dict[str, Any]:
     }
 
 
+def written(piece: Piece, revision: Revision) -> dict[str, Any]:
+    """What a draft writes into its piece's row: the projection, and the template that it was made with ('' for none)."""
+    return {**projection(revision.post), "platform_specs": {**piece.platform_specs, "template": revision.template_id}}
+
+
+async def brand_alignment(records: Records, piece: Piece) -> float:
+    """How far the present text keeps to the brand's own rules: 1 when no rule of the check `brand_voice` fired.
+
+    Each finding takes off what it weighs: critical 1, important 0.5, preferred 0.1; never below 0. 0 before the check ran.
+    """
+    rows = await records.list_rows(ComplianceCheck, content_id=piece.id)
+    own = [row for row in rows if (row.check_type, row.content_hash) == ("brand_voice", piece.content_hash)]
+    if not own:
+        return 0.0
+    latest = max(own, key=lambda row: (row.run, row.created_at))
+    return round(max(0.0, 1.0 - sum(_WEIGHT[finding.severity] for finding in latest.findings)), 2)
+
+
+_WEIGHT = {Severity.CRITICAL: 1.0, Severity.IMPORTANT: 0.5, Severity.PREFERRED: 0.1}
+
+
 def post_text(post: Post) -> str:
     """The words that the audience reads, for embedding and near-duplicate search; prompts and alt text left out."""
     return "\n".join(part for part in (post.title, post.caption, post.script, *post.slides, *post.parts) if part)
@@ -139,8 +161,10 @@ async def write_embedding(records: Records, embedder: Any, clock: Clock, piece: 
     """Write the piece's content_embeddings row from its present state; the vector is made once for a content hash."""
     old = await records.find(ContentEmbedding, id=piece.id)
     now = clock.now()
+    present: dict[str, Any] = {"compliance_status": embedding_status(piece.state), "updated_at": now}
+    present["brand_alignment_score"] = await brand_alignment(records, piece)
     if old is not None and old.metadata.get("content_hash") == piece.content_hash and old.embedder_id == embedder.id:
-        row = old.model_copy(update={"compliance_status": embedding_status(piece.state), "updated_at": now})
+        row = old.model_copy(update=present)
     else:
         text = post_text(post)
         [vector] = await embedder.embed_documents([text])
@@ -153,8 +177,7 @@ async def write_embedding(records: Records, embedder: Any, clock: Clock, piece: 
             embedding=vector,
             embedder_id=embedder.id,
             metadata={"content_hash": piece.content_hash, "session_id": piece.session_id},
-            compliance_status=embedding_status(piece.state),
             created_at=old.created_at if old else now,
-            updated_at=now,
+            **present,
         )
     await records.put(row)

@@ -8,7 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.errors import BadInput, Conflict, CopydeskError
-from runtime.commands.common import DEFAULT_BRAND, FINDINGS, OK, add_parts, add_verb, brand_of, emit, load, preferred
+from runtime.commands.common import (
+    DEFAULT_BRAND,
+    FINDINGS,
+    OK,
+    add_parts,
+    add_verb,
+    brand_of,
+    emit,
+    load,
+    opened,
+    preferred,
+    run_async,
+)
 
 if TYPE_CHECKING:
     from config.brand_profile import BrandProfile
@@ -30,6 +42,8 @@ def register(verbs: Any) -> None:
     show = add_verb(parts, "show", "what a brand's folder says")
     show.add_argument("name", nargs="?", metavar="NAME", help="default: the brand of the command")
     show.set_defaults(run=brand_show)
+    templates = add_verb(parts, "templates", "how often each template was used, and what reviews made of its posts")
+    templates.set_defaults(run=lambda args: run_async(lambda: brand_templates(args)))
 
 
 def own_brands(settings: Settings) -> Path:
@@ -212,4 +226,34 @@ def brand_show(args: argparse.Namespace) -> int:
         *(f"  {c.status:12} {c.text}" for c in profile.claims),
     ]
     emit(args, shape, "\n".join(lines))
+    return OK
+
+
+async def brand_templates(args: argparse.Namespace) -> int:
+    """Print the brand's templates, the best score first, counted from what there is now."""
+    from graphs.templates import TemplateNumbers, template_numbers
+    from runtime.commands.lookup import table
+
+    async with opened(args) as (runtime, brand):
+        await runtime.ensure_brand(brand)
+        numbers = await template_numbers(runtime.records.for_brand(brand))
+        templates = runtime.profile(brand).templates
+    shape = [
+        {
+            "name": one.name,
+            "content_type": one.content_type,
+            "platform": one.platform,
+            "used": counted.used,
+            "score": counted.score,
+            "approved": counted.approved,
+            "edited": counted.edited,
+            "rejected": counted.rejected,
+        }
+        for one in templates
+        for counted in (numbers.get(one.name, TemplateNumbers()),)
+    ]
+    shape.sort(key=lambda row: (row["content_type"], -float(str(row["score"])), row["name"]))
+    lines = [[str(row[key]) for key in shape[0]] for row in shape]
+    empty = "templates.toml has no template: posts are made in the plainest form of their type"
+    emit(args, shape, table([*shape[0]], lines) if shape else empty)
     return OK
