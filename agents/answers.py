@@ -74,6 +74,8 @@ class Concern(_Answer):
     severity: Literal["critical", "important", "preferred"]
     why: str
     suggestion: str
+    rewrite: str = ""
+    """What may stand in the place of the quote; empty: nothing."""
 
 
 class CheckAnswer(_Answer):

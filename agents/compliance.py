@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents.agent import AgentContext
-from agents.answers import CheckAnswer
+from agents.answers import CheckAnswer, Concern
 from agents.chat_models import prompt
+from agents.sentences import visible
 from config.errors import ModelRefused, Unavailable
 from config.ids import name_id
 from config.vocabulary import AgentType, CheckResult, Severity
 from memory.rows.checks import ComplianceCheck, Finding
 from memory.rows.content import Piece, Post, Revision
-from tools.checks.engine import fold, lint_post
+from tools.checks.engine import confidence, fold, lint_post, lint_text
+
+MOST_CONCERNS = 40
+"""Of one answer: a model that loops objects to everything, again and again."""
+MOST_SAID = 400
+"""Characters that are kept of what a model says about one concern."""
 
 
 async def check(
@@ -24,7 +30,7 @@ async def check(
     passed. Raises OverBudget, and SettingsError when the model cannot be used at all.
     """
     findings = list(lint_post(revision.post, profile=ctx.profile, packs=packs, check_types=[check_type]))
-    result, checked_by, confidence, note = fold(findings), "rules", 1.0, ""
+    result, checked_by, sure, note = fold(findings), "rules", confidence(findings), ""
     if not ctx.models.is_offline:
         try:
             answer = await ctx.models.structured(
@@ -37,13 +43,14 @@ async def check(
                 max_output_tokens=1500,
             )
         except (Unavailable, ModelRefused) as error:
-            result, confidence = _worse(result, CheckResult.MANUAL_REVIEW), 0.0
+            result, sure = _worse(result, CheckResult.MANUAL_REVIEW), 0.0
             note = f"the model did not answer: {error}"
         else:
             if answer.mode == "model":
-                added, dropped = _verified(revision.post, answer.value, check_type)
+                added, dropped = _verified(ctx, revision.post, answer.value, check_type, packs)
                 findings += [finding for finding in added if not _known(finding, findings)]
-                result, checked_by, confidence = fold(findings), answer.model, answer.value.confidence
+                # Folded over what the rules found as well: a model adds, and clears nothing.
+                result, checked_by, sure = fold(findings), answer.model, answer.value.confidence
                 note = f"{dropped} concerns of the model quote nothing that stands in the post" if dropped else ""
     advice = [*dict.fromkeys(finding.suggestion for finding in findings if finding.suggestion)]
     return ComplianceCheck(
@@ -52,7 +59,7 @@ async def check(
         id=name_id("check", piece.id, revision.content_hash, piece.run, check_type),
         check_type=check_type,
         check_result=result,
-        confidence_score=confidence,
+        confidence_score=sure,
         issues_found=tuple(f"{f.rule}|{f.field}|{f.start}-{f.end}|{f.quote}" for f in findings),
         findings=tuple(findings),
         recommendations="; ".join([*advice, *([note] if note else [])]),
@@ -81,10 +88,12 @@ def _material(ctx: AgentContext, post: Post, check_type: str) -> dict[str, objec
     }
 
 
-def _verified(post: Post, answer: CheckAnswer, check_type: str) -> tuple[list[Finding], int]:
-    """The concerns whose quote stands in the field they name, as findings; and how many do not."""
+def _verified(
+    ctx: AgentContext, post: Post, answer: CheckAnswer, check_type: str, packs: Sequence[str]
+) -> tuple[list[Finding], int]:
+    """The concerns whose quote stands in the field they name, as findings; and how many do not, or are too many."""
     fields, found = dict(post.fields()), []
-    for concern in answer.concerns:
+    for concern in answer.concerns[:MOST_CONCERNS]:
         start = fields.get(concern.field, "").find(concern.quote)
         if start < 0 or not concern.quote.strip():
             continue
@@ -97,11 +106,28 @@ def _verified(post: Post, answer: CheckAnswer, check_type: str) -> tuple[list[Fi
                 start=start,
                 end=start + len(concern.quote),
                 quote=concern.quote,
-                suggestion=concern.suggestion or concern.why,
+                suggestion=_advice(ctx, concern, packs),
                 source="model",
             )
         )
     return found, len(answer.concerns) - len(found)
+
+
+def _advice(ctx: AgentContext, concern: Concern, packs: Sequence[str]) -> str:
+    """What the model says to do, and the words it would put there, unless the rules object to them as well."""
+    said = _clean(concern.suggestion) or _clean(concern.why)
+    words = _clean(concern.rewrite)
+    if words and words != concern.quote:
+        judged = lint_text(words, field=concern.field, profile=ctx.profile, packs=packs)
+        if all(finding.severity is Severity.PREFERRED for finding in judged):
+            return f"{said} Write: {words!r}".strip()
+    return said
+
+
+def _clean(text: str) -> str:
+    """A model's words as one line that a terminal can show, not longer than a reviewer reads."""
+    line = " ".join(visible(text).split())
+    return line if len(line) <= MOST_SAID else line[: MOST_SAID - 1] + "…"
 
 
 def _known(finding: Finding, findings: Sequence[Finding]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections import defaultdict
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 
 from config.vocabulary import CheckResult
-from tests.claims_report import DATA, files, groups, labelled, score
-from tools.checks.engine import PACKS, explain, fold, lint_text
+from tests.claims_report import DATA, MEASURED, files, groups, labelled, measure, score
+from tools.checks.engine import PACKS, confidence, explain, fold, lint_text
 from tools.checks.guards import GUARDS
 from tools.checks.lexicon import lexicon
 from tools.checks.rules import load_pack, own_rules
 
+LEAST_RECALL = {"round2": 0.8}
+"""Evasions that name neither an illness nor an effect are for the model and the human: rules are a floor."""
 HALVES = sorted({(name, half) for name, half, _ in groups()})
 
 
@@ -24,7 +27,7 @@ HALVES = sorted({(name, half) for name, half, _ in groups()})
 def test_flagged_is_right_and_nearly_complete_on_labelled_sentences(name: str, half: str) -> None:
     found = score(groups()[name, half, "all"], named=True)
     assert found.precision >= 0.95, found.wrong
-    assert found.recall >= 0.9, found.missed
+    assert found.recall >= LEAST_RECALL.get(half, 0.9), found.missed
 
 
 @pytest.mark.parametrize(("name", "half"), HALVES)
@@ -33,7 +36,7 @@ def test_with_no_market_named_what_one_market_allows_is_a_warning_and_the_rest_i
 ) -> None:
     found = score(groups()[name, half, "all"], named=False)
     assert found.precision >= 0.95, found.wrong
-    assert found.recall >= (0.9 if name in ("claims-dev", "claims-own") else 0.85), found.missed
+    assert found.recall >= (0.9 if name in ("claims-dev", "claims-own") else LEAST_RECALL.get(half, 0.85)), found.missed
 
 
 @pytest.mark.parametrize("market", ["us", "uk", "eu", "platform"])
@@ -149,3 +152,14 @@ def test_every_pack_loads_with_its_rules_once() -> None:
     for pack in PACKS:
         ids = [rule.id for rule in load_pack(pack)]
         assert len(ids) == len(set(ids))
+
+
+def test_the_measured_precision_of_each_rule_is_what_the_sentences_say_today() -> None:
+    """After a change of rules or sentences: `python -m tests.claims_report --write`."""
+    assert json.loads(MEASURED.read_text(encoding="utf-8")) == measure()
+
+
+def test_a_rule_tells_how_often_it_was_right() -> None:
+    assert (explain("US-DISEASE-EFFECT").precision or 0) > 0.9
+    assert confidence(lint_text("Our lamp cures insomnia.")) == explain("US-DISEASE-EFFECT").precision
+    assert confidence([]) == measure()["UNFLAGGED"]

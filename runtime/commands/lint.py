@@ -87,8 +87,9 @@ def _explain(args: argparse.Namespace) -> int:
     names = ("id", "title", "check_type", "severity", "jurisdiction", "suggestion", "source", "precision")
     shape: dict[str, Any] = {name: getattr(rule, name) for name in names}
     shape |= {"unless": list(rule.unless), "only": list(rule.only)}
+    shape |= {"severity_where_the_market_is_named": str(rule.named or rule.severity)}
     text = "\n".join(
-        f"{k}: {', '.join(v) if isinstance(v, list) else v}" for k, v in shape.items() if v not in ("", [])
+        f"{k}: {', '.join(v) if isinstance(v, list) else v}" for k, v in shape.items() if v not in ("", [], None)
     )
     emit(args, shape, text)
     return OK

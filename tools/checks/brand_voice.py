@@ -6,13 +6,24 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from config.brand_profile import BrandProfile, Claim, Guideline
 from config.vocabulary import Severity
 from memory.rows.checks import Finding
+from memory.rows.content import Post
 from tools.checks.context import FieldText, Judge
 from tools.checks.normalise import fold, words_with_spans
 
 _PROSE = ("title", "caption", "script", "first_comment", "text", "slides", "parts", "on_screen_text")
 _EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf\U0001f1e6-\U0001f1ff]")
+_DEMAND = re.compile(
+    r"^(?:please )?(?:you )?(?:must|should|always|do|we)?\s*(?:say|write|use|include|mention|name|call it)\s+",
+    re.IGNORECASE,
+)
+_BAN = re.compile(
+    r"^(?:please )?(?:you )?(?:must not|should not|must never|do not|don't|never|avoid|no)\s+", re.IGNORECASE
+)
+_BARE_MUST = re.compile(r"^(?:please )?(?:you )?(?:must|should|always)\s+", re.IGNORECASE)
+_QUOTED = re.compile(r"[\"“‘']([^\"”’']{2,80})[\"”’']")
 _GRADE = re.compile(r"reading grade (?:at most|up to|<=) ?(\d+)", re.IGNORECASE)
 _VOWELS = re.compile(r"[aeiouy]+")
 
@@ -47,6 +58,77 @@ def reading_grade(text: str) -> float:
     sentences = max(1, len(re.findall(r"[.!?]+(?:\s|$)|\n+", text.strip() + "\n")))
     syllables = sum(max(1, len(_VOWELS.findall(w.lower().removesuffix("e")))) for w in words)
     return round(0.39 * len(words) / sentences + 11.8 * syllables / len(words) - 15.59, 1)
+
+
+def demanded(requirement: str) -> tuple[str, ...]:
+    """The phrases that a requirement wants to read, as in `Say "a quiet hour"`; () for one that names none word for word."""
+    return tuple(_QUOTED.findall(requirement)) if _DEMAND.match(requirement) else ()
+
+
+def contradictions(profile: BrandProfile) -> list[str]:
+    """Where a brand's voice and messaging guidelines, or its claims, demand and forbid the same phrase; one line each."""
+    return list(_contradictions(profile.guidelines, profile.claims))
+
+
+@lru_cache(maxsize=64)
+def _contradictions(guidelines: tuple[Guideline, ...], claims: tuple[Claim, ...]) -> tuple[str, ...]:
+    spoken = [guideline for guideline in guidelines if guideline.type in ("voice", "messaging")]
+    banned = [(guideline, phrase) for guideline in spoken for phrase in guideline.restrictions]
+    banned += [(g, _BAN.sub("", r)) for g in spoken for r in g.requirements if _BAN.match(r)]
+    found = []
+    for guideline in spoken:
+        for requirement in guideline.requirements:
+            if _BAN.match(requirement):
+                continue
+            wanted = demanded(requirement) or (_DEMAND.sub("", _BARE_MUST.sub("", requirement)),)
+            for other, phrase in banned:
+                apart = guideline.platforms and other.platforms and not set(guideline.platforms) & set(other.platforms)
+                if not apart and any(
+                    needle_of(phrase) and occurrences(needle_of(phrase), needle_of(want)) for want in wanted
+                ):
+                    found.append(f"{guideline.title!r} demands {requirement!r}, {other.title!r} forbids {phrase!r}")
+    blocked = [claim.text for claim in claims if claim.status == "blocked"]
+    for claim in claims:
+        if claim.status == "approved":
+            found += [
+                f"the claim {claim.text!r} is approved, and {text!r} is blocked"
+                for text in blocked
+                if occurrences(needle_of(text), needle_of(claim.text))
+            ]
+    return tuple(found)
+
+
+def whole_post(post: Post, profile: BrandProfile) -> Iterable[Finding]:
+    """What is wrong with a post as a whole: its guidelines contradict each other, or a phrase that they demand is nowhere."""
+    field, text = next(((name, text) for name, text in post.fields() if text.strip()), ("", ""))
+    if not field:
+        return
+    first = FieldText(field, text, post.platform)
+    for line in contradictions(profile):
+        yield first.finding(
+            0,
+            len(text),
+            rule="BRAND-CONTRADICTION",
+            check_type="brand_voice",
+            severity=Severity.IMPORTANT,
+            suggestion=f"No text can satisfy both: {line}. Mend the guidelines.",
+        )
+    said = [words_with_spans(fold(text))[0] for _, text in post.fields()]
+    for guideline in profile.guidelines:
+        if guideline.type not in ("voice", "messaging") or (
+            post.platform and guideline.platforms and post.platform not in guideline.platforms
+        ):
+            continue
+        for phrase in (phrase for requirement in guideline.requirements for phrase in demanded(requirement)):
+            if not any(occurrences(needle_of(phrase), words) for words in said):
+                yield first.finding(
+                    0,
+                    len(text),
+                    rule="BRAND-REQUIRED",
+                    check_type="brand_voice",
+                    severity=guideline.severity,
+                    suggestion=f"{guideline.title}: say {phrase!r}.",
+                )
 
 
 def check(text: FieldText, judge: Judge) -> Iterable[Finding]:

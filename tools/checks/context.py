@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
@@ -64,6 +65,12 @@ class FieldText:
         )
 
 
+_NOT_SO = r"(?:do(?:es)? not|do(?:es)?n't|can ?not|can't|is not|isn't|is false|is not true|won't)"
+_DENIAL = re.compile(
+    rf"\s*(?:no, it|it|that|they|this|we|he|she)? ?{_NOT_SO}(?: true| so)?[.;,!]|\s*(?:false|not true|wrong|nonsense)[.!]"
+)
+
+
 @lru_cache(maxsize=1024)
 def read(text: str, tagged: bool) -> tuple[Folded, tuple[Sentence, ...]]:
     """A text folded, and its sentences tagged. Every check type of a post asks for the same. `tagged`: hashtags, '#' or not."""
@@ -71,10 +78,11 @@ def read(text: str, tagged: bool) -> tuple[Folded, tuple[Sentence, ...]]:
     folded = fold(text, words.knows)
     out = []
     for start, end in sentence_ranges(folded):
+        denied = _DENIAL.match(folded.text, end) is not None
         for tokens in tokens_of(folded, start, end, words.segment, whole_tag=tagged):
             tags = words.tag(tokens, folded)
             present = frozenset(name for tag in tags for name in tag)
-            out.append(Sentence(folded, tokens, tags, present, start, end))
+            out.append(Sentence(folded, tokens, tags, present, start, end, denied))
     return folded, tuple(out)
 
 

@@ -19,10 +19,22 @@ from memory.rows.checks import Finding
 from memory.rows.content import Post
 from tools.checks import brand_voice, legal_review, medical_claim
 from tools.checks.brand_voice import phrase_spans
+from tools.checks.built_in import BUILT_IN
 from tools.checks.context import Check, FieldText, Judge
-from tools.checks.rules import PACKS, Rule, load_pack, own_rules
+from tools.checks.rules import PACKS, Rule, load_pack, measured, own_rules
 
-__all__ = ["PACKS", "Rule", "explain", "fold", "lint_bytes", "lint_file", "lint_post", "lint_text", "register_check"]
+__all__ = [
+    "PACKS",
+    "Rule",
+    "confidence",
+    "explain",
+    "fold",
+    "lint_bytes",
+    "lint_file",
+    "lint_post",
+    "lint_text",
+    "register_check",
+]
 
 MAX_FILE_BYTES = 1024 * 1024
 _CHECKS: dict[str, Check] = {
@@ -69,16 +81,19 @@ def lint_text(
 def lint_post(
     post: Post, *, profile: BrandProfile | None, packs: Sequence[str], check_types: Sequence[str] | None = None
 ) -> list[Finding]:
-    """The findings in every outgoing field of `post`, in the order of its fields; see `lint_text`."""
+    """The findings in every outgoing field of `post`, by field, then those of the post as a whole; see `lint_text`."""
     first = post.caption or "".join(post.parts[:1]) or post.script
     lead = " ".join([first, *("#" + tag.lstrip("#") for tag in post.hashtags)])
-    return [
+    found = [
         finding
         for field, text in post.fields()
         for finding in lint_text(
             text, field=field, profile=profile, packs=packs, check_types=check_types, platform=post.platform, lead=lead
         )
     ]
+    if profile is not None and "brand_voice" in _chosen(check_types):
+        found += brand_voice.whole_post(post, profile)
+    return found
 
 
 def fold(findings: Sequence[Finding]) -> CheckResult:
@@ -91,9 +106,23 @@ def fold(findings: Sequence[Finding]) -> CheckResult:
     return CheckResult.WARNING if severities else CheckResult.PASSED
 
 
+def confidence(findings: Sequence[Finding]) -> float:
+    """How often rules like these were right on the labelled sentences, 0 to 1: of the least sure one that counts.
+
+    With no finding above a warning: how often a labelled sentence that no rule flagged was in order.
+    """
+    grave = [finding for finding in findings if finding.severity is not Severity.PREFERRED]
+    shares = measured()
+    if not grave:
+        return shares.get("UNFLAGGED", 0.0)
+    # A rule of the brand's own, or one that nothing has measured, is as sure as the least sure that was.
+    least = min((share for name, share in shares.items() if name != "UNFLAGGED"), default=0.0)
+    return min(shares.get(finding.rule, 1.0 if finding.rule in BUILT_IN else least) for finding in grave)
+
+
 def explain(rule_id: str) -> Rule:
-    """The rule of that id, in whichever pack. Raises NotFound with the nearest id."""
-    rules = {rule.id: rule for pack in PACKS for rule in own_rules(pack)}
+    """The rule of that id, in whichever pack or in the code. Raises NotFound with the nearest id."""
+    rules = {rule.id: rule for pack in PACKS for rule in own_rules(pack)} | BUILT_IN
     if rule_id not in rules:
         raise NotFound(
             f"rule {rule_id!r} is not known{nearest(rule_id, list(rules))}: `lint --json` prints the ids of the rules that fired"

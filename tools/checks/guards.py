@@ -99,6 +99,8 @@ def lifestyle(sentence: Sentence, start: int, end: int) -> bool:
 
 def debunked(sentence: Sentence, start: int, end: int) -> bool:
     """The sentence warns of such a claim, and does not turn round behind the warning ("there is no cure, but …")."""
+    if sentence.denied:
+        return True
     if "DEBUNK" not in sentence.present:
         return False
     last = max(n for n, tag in enumerate(sentence.tags) if "DEBUNK" in tag)
@@ -119,6 +121,19 @@ def authorised(sentence: Sentence, start: int, end: int) -> bool:
 def everyday(sentence: Sentence, start: int, end: int) -> bool:
     """Relaxing and everyday tension, which may be spoken of."""
     return sentence.has("EVERYDAY") and not any(sentence.has(name) for name in ("DISEASE", "AILMENT", "SIGN"))
+
+
+def effect(sentence: Sentence, start: int, end: int) -> bool:
+    """Something is done to the body: relieved, changed or gone."""
+    return any(sentence.has(name) for name in ("EFFECT", "GONE", "CHANGE", "BENEFIT", "LOSE"))
+
+
+def guidance(sentence: Sentence, start: int, end: int) -> bool:
+    """What a health authority advises everybody to do, with no product in it."""
+    words = set(sentence.words(0, len(sentence.tokens)))
+    told = {"recommends", "recommend", "advises", "says", "publishes", "guidance"} & words
+    people = {"adults", "people", "everyone", "children", "physical", "activity", "washing", "minutes", "hours"} & words
+    return bool(told and people) and not words & {"our", "my", "product", "supplement"}
 
 
 def history(sentence: Sentence, start: int, end: int) -> bool:
@@ -226,6 +241,8 @@ GUARDS: dict[str, Guard] = {
     "debunked": debunked,
     "authorised": authorised,
     "everyday": everyday,
+    "effect": effect,
+    "guidance": guidance,
     "history": history,
     "structure": structure,
     "rules": rules,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from memory.rows.checks import Finding
+from tools.checks import text_form
 from tools.checks.context import FieldText, Judge, apply_rules
 from tools.checks.lexicon import lexicon
 
@@ -51,5 +52,6 @@ def foreign(text: FieldText) -> bool:
 
 
 def check(text: FieldText, judge: Judge) -> Iterable[Finding]:
-    """The findings of the packs' legal rules in one field."""
-    return apply_rules(text, judge.rules("legal_review"), {"undisclosed": _undisclosed, "foreign": foreign})
+    """The findings of the packs' legal rules in one field, and what is wrong with its characters."""
+    yield from apply_rules(text, judge.rules("legal_review"), {"undisclosed": _undisclosed, "foreign": foreign})
+    yield from text_form.check(text)
