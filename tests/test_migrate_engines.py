@@ -28,6 +28,8 @@ from runtime.migrate_copy import Step
 from runtime.publish_due import paused
 from runtime.reconcile import reconcile
 from runtime.reviews import decide
+from tests.cli_support import ROOT, Cli
+from tests.cli_support import cli as cli
 from tests.fakes.astra_keyspaces import a_keyspace, a_server
 from tests.fakes.data_api import DataApi, Keyspace
 from tests.fakes.newsroom import BRAND, Newsroom, open_newsroom
@@ -301,3 +303,25 @@ async def test_a_move_that_was_given_up_leaves_the_old_place_as_it_was(here: Set
     assert await contents(many.records_url) == before
     with pytest.raises(Conflict, match="has ended"):
         await abandon(here, many, clock=ManualClock())
+
+
+def test_the_command_moves_and_says_how_the_new_place_is_named_without_its_password(
+    cli: Cli, data_api: DataApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_api.keyspaces["typed"] = Keyspace()
+    url, queue = data_api.url("typed"), redis_url(tmp_path)
+    assert cli("brand", "new", "acme").code == 0
+    assert cli("--brand", "acme", "knowledge", "add", str(ROOT / "README.md")).code == 0
+    learned = cli.ok("--brand", "acme", "knowledge", "search", "copydesk")
+    done = cli("migrate", "--to", url, "--queue", queue)
+    assert done.code == 0, done.err
+    assert "COPYDESK_RECORDS=astra+http://user:***@" in done.out
+    assert f"COPYDESK_QUEUE={queue}" in done.out
+    assert f"COPYDESK_CACHE={queue}" in done.out
+    assert "secret" not in done.out + done.err
+    assert "acme: brand_knowledge" in done.err
+    for name, place in (("RECORDS", url), ("QUEUE", queue), ("CACHE", queue)):
+        monkeypatch.setenv(f"COPYDESK_{name}", place)
+    found = cli.ok("--brand", "acme", "knowledge", "search", "copydesk")
+    assert {row["source"] for row in found} & {row["source"] for row in learned}
+    assert cli("--brand", "acme", "publish", "status").code == 0
