@@ -176,6 +176,16 @@ async def test_notes_belong_to_their_session_and_go_with_it(ours: UserSessions, 
     assert await ours.list_notes("s2") == []
 
 
+async def test_users_with_preferences_are_listed_by_name(store: UserSessionsStore) -> None:
+    mine, theirs = store.for_brand("acme"), store.for_brand("other")
+    for user in ("zoe", "ann", "zoe"):
+        await mine.set_preference(user, f"of {user}", 1)
+    await theirs.set_preference("bob", "k", 1)
+    assert await mine.list_users() == ["ann", "zoe"]
+    await mine.delete_preference("zoe", "of zoe")
+    assert await mine.list_users() == ["ann"]
+
+
 async def test_brands_do_not_see_each_others_rows(store: UserSessionsStore, clock: ManualClock) -> None:
     ours, theirs = store.for_brand("acme"), store.for_brand("other")
     await ours.put_session("s", "dana", {"v": "ours"})
