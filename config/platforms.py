@@ -119,8 +119,10 @@ _TLDS = (
     "com|org|net|edu|gov|mil|int|info|biz|name|pro|aero|app|blog|cloud|club|design|dev|digital|email|health|life|live|media|news|"
     "online|page|shop|site|space|store|tech|today|website|wiki|world|xyz|[a-z]{2}"
 )
+_TURNS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"
+"""Marks that turn the direction of writing: an address ends before them, and each weighs as it stands."""
 _URL = re.compile(
-    rf"https?://[^\s<>\"]*[^\s<>\".,;:!?)\]'…]|(?<![@\w./-])(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:{_TLDS})(?![\w-])(?:/[^\s<>\"]*[^\s<>\".,;:!?)\]'])?",
+    rf"https?://[^\s<>\"{_TURNS}]*[^\s<>\".,;:!?)\]'…{_TURNS}]|(?<![@\w./-])(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:{_TLDS})(?![\w-])(?:/[^\s<>\"]*[^\s<>\".,;:!?)\]'])?",
     re.IGNORECASE,
 )
 _LIGHT = ((0, 4351), (8192, 8205), (8208, 8223), (8242, 8247))
