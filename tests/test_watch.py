@@ -59,7 +59,7 @@ def told(out: str) -> list[dict[str, Any]]:
 def check_story(lines: list[dict[str, Any]], session_id: str) -> None:
     assert lines[-1]["type"] == "session"
     assert (lines[-1]["session_id"], lines[-1]["status"]) == (session_id, "waiting")
-    events = [json.dumps(line) for line in lines if line["type"] == "event"]
+    events = [line["id"] for line in lines if line["type"] == "event"]
     assert len(events) == len(set(events)), "each event is told once"
     names = {line["event"] for line in lines if line["type"] == "event"}
     assert {name.partition(".")[0] for name in names} >= {"piece"}, names

@@ -121,7 +121,7 @@ def _apply(event: Event, pieces: dict[str, Piece]) -> None:
 
 def _shown(event: Event) -> dict[str, str]:
     at = event.created_at.isoformat()
-    return {"at": at, "event": event.name, "piece_id": event.piece_id, "actor": event.actor}
+    return {"id": event.id, "at": at, "event": event.name, "piece_id": event.piece_id, "actor": event.actor}
 
 
 async def _rows(records: Records, session: Session) -> tuple[Session, list[Piece]]:
