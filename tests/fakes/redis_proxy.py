@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -16,8 +17,19 @@ class Relay:
         self.lose = 0
         """So many of the coming answers to scripts are read, dropped, and their connection closed."""
         self.lost = 0
+        self._share, self._rng = 0.0, random.Random()
         self._target = target
         self._serving: set[asyncio.Task[None]] = set()
+
+    def lose_share(self, share: float, *, seed: int) -> None:
+        """From now on lose that share of the answers to scripts."""
+        self._share, self._rng = share, random.Random(seed)
+
+    def _loses(self) -> bool:
+        if self.lose:
+            self.lose -= 1
+            return True
+        return self._share > 0 and self._rng.random() < self._share
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a client that has come."""
@@ -46,8 +58,7 @@ class Relay:
         asking = asyncio.create_task(ask())
         try:
             while data := await upstream.read(1 << 20):
-                if script and self.lose and not data.startswith(b"-NOSCRIPT"):
-                    self.lose -= 1
+                if script and not data.startswith(b"-NOSCRIPT") and self._loses():
                     self.lost += 1
                     break
                 script = script and data.startswith(b"-NOSCRIPT")
