@@ -104,18 +104,26 @@ async def ours(role: str, url: str, n: int, mode: str) -> None:
             jobs.ran(lease.task.payload["at"])
             await queue.complete(lease)
 
+        async def work() -> None:
+            while True:
+                free = IN_FLIGHT - len(running)
+                leases = await queue.claim(["work"], owner=owner, ttl=ttl, limit=free) if free else []
+                for lease in leases:
+                    task = asyncio.create_task(run(lease))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+                if leases or not free:
+                    await asyncio.sleep(0)
+                else:
+                    await queue.wait_for_work(["work"], at_most=timedelta(seconds=1))
+
         await queue.depths()
         report()
-        while not jobs.done.is_set():
-            free = IN_FLIGHT - len(running)
-            leases = await queue.claim(["work"], owner=owner, ttl=ttl, limit=free) if free else []
-            for lease in leases:
-                task = asyncio.create_task(run(lease))
-                running.add(task)
-                task.add_done_callback(running.discard)
-            await asyncio.sleep(0 if leases else 0.001)
+        working = asyncio.create_task(work())
+        await jobs.done.wait()
         await asyncio.gather(*running)
         jobs.report()
+        working.cancel()
 
 
 async def peer(role: str, url: str, n: int, mode: str) -> None:

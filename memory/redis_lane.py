@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +19,7 @@ from memory.redis_client import RedisServer
 
 _BATCH = 128  # operations a call: a script holds up every other client of the server
 
-Operation = tuple[str, Sequence[Any], bool, "asyncio.Future[Any]"]
+Operation = tuple[str, Sequence[Any], bool, "asyncio.Future[list[bytes]]"]
 
 
 class RedisLane:
@@ -51,16 +52,16 @@ class RedisLane:
         assert self._pump is not None
         await self._pump
 
-    def ask_soon(self, verb: str, arguments: Sequence[Any], *, reads: bool = False) -> asyncio.Future[Any]:
+    def ask_soon(self, verb: str, arguments: Sequence[Any], *, reads: bool = False) -> asyncio.Future[list[bytes]]:
         """The coming answer. `reads`: the operation changes nothing, so that its answer need not be kept."""
         if self._closing:
             raise Unavailable(f"Redis {self._server.address.shown}: this queue is closed")
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
         self._asked.append((verb, arguments, reads, future))
         self._wake.set()
         return future
 
-    async def ask(self, verb: str, arguments: Sequence[Any], *, reads: bool = False) -> Any:
+    async def ask(self, verb: str, arguments: Sequence[Any], *, reads: bool = False) -> list[bytes]:
         """The answer. Raises our errors; after Unavailable it may or may not have been done."""
         return await self.ask_soon(verb, arguments, reads=reads)
 
@@ -85,7 +86,7 @@ class RedisLane:
                 if not future.done():
                     future.set_result(answer)
 
-    async def _call(self, batch: list[Operation]) -> list[Any]:
+    async def _call(self, batch: list[Operation]) -> list[list[bytes]]:
         number = 0
         if not all(reads for _, _, reads, _ in batch):
             self._number += 1
@@ -93,4 +94,19 @@ class RedisLane:
         arguments: list[Any] = [self._now(), self._name, number, self._extra]
         for verb, given, _, _ in batch:
             arguments += (verb, len(given), *given)
-        return list(await self._server.repeat_script(self._script, [self._key], arguments, pinned=True))
+        answer = await self._server.repeat_script(self._script, [self._key], arguments, pinned=True)
+        return _taken_apart(answer)
+
+
+def _taken_apart(answer: bytes) -> list[list[bytes]]:
+    """The answers to each operation: how many they are and how long each is stands in the first line."""
+    line, _, texts = answer.partition(b"\n")
+    lengths = map(int, line.split())
+    answers, start = [], 0
+    for count in lengths:
+        said = []
+        for length in islice(lengths, count):
+            said.append(texts[start : start + length])
+            start += length
+        answers.append(said)
+    return answers

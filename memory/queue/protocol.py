@@ -6,7 +6,6 @@ dataclasses, not pydantic rows, because `queue list` must start quickly.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -16,9 +15,9 @@ from importlib import import_module
 from typing import Any, Protocol, cast
 
 from config.clock import Clock
-from config.errors import BadInput, SettingsError
+from config.errors import SettingsError
+from memory.queue.payload import encode_payload
 
-MAX_PAYLOAD_BYTES = 256 * 1024
 GENERATION_QUEUE = "content_generation_queue"
 PUBLICATION_QUEUE = "publication_queue"
 UPKEEP_QUEUE = "upkeep_queue"
@@ -49,18 +48,7 @@ class Task:
 
     def encoded_payload(self) -> str:
         """The payload as JSON. Raises BadInput for NaN, non-JSON values, bad text or more than 256 KiB."""
-        try:
-            text = json.dumps(self.payload, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-            size = len(text.encode("utf-8"))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise BadInput(f"task {self.id!r}: payload is not plain JSON ({error}): pass ids and text only") from None
-        if "\\u0000" in text:
-            raise BadInput(f"task {self.id!r}: payload holds a NUL character: remove it")
-        if size > MAX_PAYLOAD_BYTES:
-            raise BadInput(
-                f"task {self.id!r}: payload is {size} bytes, the limit is {MAX_PAYLOAD_BYTES}: store it and pass its id"
-            )
-        return text
+        return encode_payload(self.payload, task_id=self.id)
 
 
 class Enqueued(StrEnum):

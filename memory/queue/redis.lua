@@ -7,9 +7,11 @@
 -- ARGV[3]  the number of this call in its lane: a repeat, after a lost answer, gets the first answer again
 -- ARGV[4]  the bound of the waiting tasks of each queue
 -- ARGV[5…] the operations: a verb, how many arguments follow, the arguments
+-- The answer is one string, because a client takes longer to read a hundred than to cut one: for each operation the number of
+-- its answers and the length of each, all in one line, and behind that line the answers.
 --
 -- Keys, after the prefix; no queue or brand holds a `|`:
---   |task|ID                  hash, one task
+--   |task|ID                  hash, one task; counts that are 0 and an empty reason are left out
 --   QUEUE|delayed             sorted set by run_at: tasks that were not due when they came
 --   QUEUE|ready|PRIORITY|BRAND   sorted set by run_at: tasks that were due; QUEUE|suspect|… those with two deaths or more
 --   QUEUE|ready, QUEUE|suspect   sorted set of PRIORITY|BRAND: which of those sets hold anything, urgent first, then whose
@@ -19,7 +21,8 @@
 --   |queues                   hash: counts (waiting, leased, dead) and settings (paused, limit) as FIELD|QUEUE
 --   |hints                    stream: that a queue has changed for which somebody waits (wait|QUEUE in |queues)
 --   |counters                 hash: seq, the order of first enqueueing; turn, the turns taken so far
---   |lane|LANE                hash: the last call of a lane and its answer, for ten minutes
+--   |owners                   hash: who may hold leases, by the name that their tasks keep
+--   |lane|LANE                the number of a lane's last call in 16 digits and its answer, for ten minutes
 -- Members that stand for a task are its seq in 16 digits and its id, so that equal scores keep the order of arrival.
 
 local P = KEYS[1]
@@ -38,7 +41,21 @@ local function task_key(id) return P .. '|task|' .. id end
 local function member(t) return string.format('%016.0f', t.seq) .. t.id end
 local function id_of(name) return string.sub(name, 17) end
 local function class_of(t) return t.deaths >= 2 and '|suspect' or '|ready' end
-local function count(what, queue, by) call('HINCRBY', P .. '|queues', what .. '|' .. queue, by) end
+
+-- Counts are written once, at the end of the script: a call of a hundred operations changes them a hundred times.
+local changes = {}
+local function count(what, queue, by)
+  local field = what .. '|' .. queue
+  changes[field] = (changes[field] or 0) + by
+end
+local function counted(stored, what, queue) return tonumber(stored or 0) + (changes[what .. '|' .. queue] or 0) end
+local function write_counts()
+  for field, by in pairs(changes) do
+    if by ~= 0 then call('HINCRBY', P .. '|queues', field, by) end
+  end
+  changes = {}
+end
+
 local function next_turn() return call('HINCRBY', P .. '|counters', 'turn', 1) end
 local function turn_score(priority, turn) return string.format('%.0f', (10 - priority) * LEVEL + turn) end
 
@@ -47,7 +64,7 @@ local function load(id)
     'expires_at', 'solo', 'again_at')
   if not f[1] then return nil end
   return {
-    id = id, state = f[1], queue = f[2], brand = f[3], priority = tonumber(f[4]), run_at = f[5], deaths = tonumber(f[6]),
+    id = id, state = f[1], queue = f[2], brand = f[3], priority = tonumber(f[4]), run_at = f[5], deaths = tonumber(f[6] or 0),
     seq = tonumber(f[7]), token = f[8], expires_at = tonumber(f[9] or nil), solo = f[10], again_at = f[11],
   }
 end
@@ -61,10 +78,10 @@ local function place_ready(t)
   if not call('ZSCORE', ring, level) then call('ZADD', ring, turn_score(t.priority, next_turn()), level) end
 end
 
-local touched = {}  -- queues from which a claim may now find something, or find it sooner
+local touched = {}  -- queues from which a claim may now find something: because of new 'work', or of 'room'
 
 local function place(t)
-  touched[t.queue] = true
+  touched[t.queue] = 'work'
   if tonumber(t.run_at) <= now then
     place_ready(t)
   else
@@ -94,10 +111,14 @@ end
 -- The ends of a lease. ZREM comes first everywhere: a server that is out of memory lets a script go on that has written
 -- already, so work can be finished and given back even then.
 
-local function unlease(t)
-  touched[t.queue] = true
+local function end_lease(t)
   call('ZREM', P .. '|leased', member(t))
   count('leased', t.queue, -1)
+  touched[t.queue] = touched[t.queue] or 'room'
+end
+
+local function unlease(t)
+  end_lease(t)
   call('HDEL', task_key(t.id), 'token', 'expires_at', 'owner', 'solo', 'again_at')
 end
 
@@ -121,21 +142,24 @@ local function take_back_ended()
   return #ended
 end
 
+-- What a current lease needs to be told by; `load` has the rest.
 local function held(id, token)
-  local t = load(id)
+  local f = call('HMGET', task_key(id), 'token', 'expires_at', 'queue', 'seq', 'again_at')
   -- Strictly later: at the instant `expires_at` the lease is over.
-  if t and t.state == 'leased' and t.token == token and t.expires_at > now then return t end
-  return nil
+  if f[1] ~= token or tonumber(f[2]) <= now then return nil end
+  return { id = id, queue = f[3], seq = tonumber(f[4]), again_at = f[5] }
 end
 
--- One string for one task: numbers and names, then the texts by their lengths in bytes.
-local function written(id)
-  local f = call('HMGET', task_key(id), 'seq', 'kind', 'queue', 'brand', 'run_at', 'priority', 'attempts', 'deaths',
-    'solo_deaths', 'reason', 'payload')
-  local reason, payload = f[10], f[11]
-  f[10] = #id
-  f[11] = #reason
-  return table.concat(f, '|') .. '|' .. id .. reason .. payload
+local WRITTEN = { 'seq', 'kind', 'queue', 'brand', 'run_at', 'priority', 'attempts', 'deaths', 'solo_deaths', 'reason',
+  'payload', 'state' }
+
+-- One string for one task: numbers and names, then the texts by their lengths in bytes. Nil where there is none of `state`.
+local function written(id, state)
+  local f = call('HMGET', task_key(id), unpack(WRITTEN))
+  if state and f[12] ~= state then return nil end
+  local reason, payload = f[10] or '', f[11]
+  return table.concat({ f[1], f[2], f[3], f[4], f[5], f[6], f[7] or 0, f[8] or 0, f[9] or 0, #id, #reason, '' }, '|')
+    .. id .. reason .. payload
 end
 
 local verbs = {}
@@ -162,7 +186,7 @@ function verbs.enqueue(a)
     end
   end
   for queue, added in pairs(fresh) do
-    local waiting = tonumber(call('HGET', P .. '|queues', 'waiting|' .. queue) or 0)
+    local waiting = counted(call('HGET', P .. '|queues', 'waiting|' .. queue), 'waiting', queue)
     if waiting + added > tonumber(ARGV[4]) then return { 'full', queue } end
   end
   local seq = news > 0 and call('HINCRBY', P .. '|counters', 'seq', news) - news or 0
@@ -173,8 +197,7 @@ function verbs.enqueue(a)
       seq = seq + 1
       new[id] = nil
       call('HSET', task_key(id), 'state', 'waiting', 'kind', a[i + 1], 'queue', queue, 'brand', a[i + 3],
-        'priority', a[i + 4], 'run_at', run_at, 'seq', seq, 'attempts', 0, 'deaths', 0, 'solo_deaths', 0,
-        'reason', '', 'payload', a[i + 6])
+        'priority', a[i + 4], 'run_at', run_at, 'seq', seq, 'payload', a[i + 6])
       place({ id = id, queue = queue, brand = a[i + 3], priority = priority, run_at = run_at, deaths = 0, seq = seq })
       answers[#answers + 1] = 'created'
     else
@@ -208,7 +231,7 @@ local function open_queues(names, limit)
   for _, queue in ipairs(names) do
     local f = call('HMGET', P .. '|queues', 'paused|' .. queue, 'limit|' .. queue, 'leased|' .. queue)
     local room = limit
-    if f[2] then room = math.min(limit, tonumber(f[2]) - tonumber(f[3] or 0)) end
+    if f[2] then room = math.min(limit, tonumber(f[2]) - counted(f[3], 'leased', queue)) end
     if f[1] ~= '1' and room > 0 then
       promote_due(queue)
       open[#open + 1] = { name = queue, room = room, passed = 0 }
@@ -277,7 +300,8 @@ local function best_of_all(open, class, limit)
       table.insert(taken[offer.queue], offer.member)
       offer.queue.room = offer.queue.room - 1
     end
-    local turn = #offers > 0 and turn_score(tonumber(string.match(level, '^%d+')), next_turn())
+    -- Alone, it needs no turn: whoever comes next stands behind it.
+    local turn = #offers > 0 and not alone and turn_score(tonumber(string.match(level, '^%d+')), next_turn())
     local still_open = {}
     for _, queue in ipairs(open) do
       local ring = P .. queue.name .. class
@@ -328,11 +352,11 @@ local function asked(a, at)
   return names, ids
 end
 
--- token, owner, ttl in ms, limit, solo as 0 or 1, the number of queues, the queues, 'only' and the ids
+-- token, owner, the owner's name, ttl in ms, limit, solo as 0 or 1, the number of queues, the queues, 'only' and the ids
 function verbs.claim(a)
-  local token, owner, limit, solo = a[1], a[2], tonumber(a[4]), a[5] == '1'
-  local expires_at = string.format('%.0f', now + tonumber(a[3]))
-  local names, ids = asked(a, 6)
+  local token, owner, limit, solo = a[1], a[3], tonumber(a[5]), a[6] == '1'
+  local expires_at = string.format('%.0f', now + tonumber(a[4]))
+  local names, ids = asked(a, 7)
   take_back_ended()
   local open = open_queues(names, limit)
   local best
@@ -341,23 +365,21 @@ function verbs.claim(a)
   else
     best = best_of_all(open, solo and '|suspect' or '|ready', limit)
   end
-  local answers, counts, n = { expires_at }, {}, 0
+  local answers, n = { expires_at }, 0
   for _, one in ipairs(best) do
-    local key = task_key(one.id)
     -- A hash that was lost alone leaves its old place behind; enqueued again, the task would stand here twice.
-    if call('HGET', key, 'state') == 'waiting' then
+    local task = written(one.id, 'waiting')
+    if task then
       n = n + 1
-      call('HSET', key, 'state', 'leased', 'token', token .. '.' .. n, 'expires_at', expires_at, 'owner', owner,
-        'solo', a[5])
+      call('HSET', task_key(one.id), 'state', 'leased', 'token', token .. '.' .. n, 'expires_at', expires_at, 'owner', owner,
+        'solo', a[6])
       call('ZADD', P .. '|leased', expires_at, one.member)
-      counts[one.queue] = (counts[one.queue] or 0) + 1
-      answers[n + 1] = written(one.id)
+      count('waiting', one.queue, -1)
+      count('leased', one.queue, 1)
+      answers[n + 1] = task
     end
   end
-  for queue, leased in pairs(counts) do
-    count('waiting', queue, -leased)
-    count('leased', queue, leased)
-  end
+  if n > 0 and call('HEXISTS', P .. '|owners', owner) == 0 then call('HSET', P .. '|owners', owner, a[2]) end
   return answers
 end
 
@@ -413,12 +435,11 @@ function verbs.complete(a)
   for n = 1, #a, 2 do
     local t = held(a[n], a[n + 1])
     if t and t.again_at then
+      t = load(t.id)
       t.run_at, t.deaths = t.again_at, 0
       back_to_waiting(t, 'run_at', t.run_at, 'attempts', 0, 'deaths', 0, 'solo_deaths', 0, 'reason', '')
     elseif t then
-      touched[t.queue] = true
-      call('ZREM', P .. '|leased', member(t))
-      count('leased', t.queue, -1)
+      end_lease(t)
       call('DEL', task_key(t.id))
     end
     answers[#answers + 1] = t and 1 or 0
@@ -428,25 +449,14 @@ end
 
 -- id, token, run_at (empty: now), and for a counted failure its reason
 function verbs.give_back(a)
-  local t = held(a[1], a[2])
-  if not t then return { 0 } end
+  if not held(a[1], a[2]) then return { 0 } end
+  local t = load(a[1])
   t.run_at = a[3] ~= '' and a[3] or NOW
   back_to_waiting(t, 'run_at', t.run_at)
   if a[4] then
     call('HSET', task_key(t.id), 'reason', a[4])
     call('HINCRBY', task_key(t.id), 'attempts', 1)
   end
-  return { 1 }
-end
-
--- id, token, reason
-function verbs.bury(a)
-  local t = held(a[1], a[2])
-  if not t then return { 0 } end
-  unlease(t)
-  call('HSET', task_key(t.id), 'state', 'dead', 'died_at', NOW, 'reason', a[3])
-  call('ZADD', P .. '|dead', NOW, member(t))
-  count('dead', t.queue, 1)
   return { 1 }
 end
 
@@ -458,148 +468,175 @@ function verbs.progressed(a)
   return { 1 }
 end
 
--- Every owner that holds a lease.
-function verbs.owners()
-  local seen, owners = {}, {}
-  for _, name in ipairs(call('ZRANGE', P .. '|leased', 0, -1)) do
-    local owner = call('HGET', task_key(id_of(name)), 'owner')
-    if owner and not seen[owner] then
-      seen[owner] = true
-      owners[#owners + 1] = owner
-    end
+-- What is seldom asked for: every call would otherwise pay for making these functions.
+local function seldom()
+  -- id, token, reason
+  function verbs.bury(a)
+    local t = held(a[1], a[2])
+    if not t then return { 0 } end
+    unlease(t)
+    call('HSET', task_key(t.id), 'state', 'dead', 'died_at', NOW, 'reason', a[3])
+    call('ZADD', P .. '|dead', NOW, member(t))
+    count('dead', t.queue, 1)
+    return { 1 }
   end
-  return owners
-end
 
--- The owners that are dead.
-function verbs.take_back(a)
-  local dead, taken = {}, take_back_ended()
-  for _, owner in ipairs(a) do dead[owner] = true end
-  if #a > 0 then
+  -- Every owner that holds a lease; the others are forgotten.
+  function verbs.owners()
+    local seen, owners = {}, {}
     for _, name in ipairs(call('ZRANGE', P .. '|leased', 0, -1)) do
-      local id = id_of(name)
-      if dead[call('HGET', task_key(id), 'owner')] then
-        take_back(load(id))
-        taken = taken + 1
+      seen[call('HGET', task_key(id_of(name)), 'owner') or ''] = true
+    end
+    local known = call('HGETALL', P .. '|owners')
+    for n = 1, #known, 2 do
+      if seen[known[n]] then
+        owners[#owners + 1] = known[n]
+        owners[#owners + 1] = known[n + 1]
+      else
+        call('HDEL', P .. '|owners', known[n])
       end
     end
+    return owners
   end
-  return { taken }
-end
 
-function verbs.list_dead(a)
-  local answers = {}
-  for _, name in ipairs(call('ZREVRANGE', P .. '|dead', 0, -1)) do
-    local id = id_of(name)
-    local f = call('HMGET', task_key(id), 'queue', 'died_at')
-    if a[1] == '' or f[1] == a[1] then
-      answers[#answers + 1] = f[2]
-      answers[#answers + 1] = written(id)
-    end
-  end
-  return answers
-end
-
-function verbs.requeue(a)
-  local tasks = {}
-  for n, id in ipairs(a) do
-    tasks[n] = load(id)
-    if not tasks[n] or tasks[n].state ~= 'dead' then return { 'missing', id } end
-  end
-  for _, t in ipairs(tasks) do
-    t.run_at, t.deaths = NOW, 0
-    call('ZREM', P .. '|dead', member(t))
-    call('HDEL', task_key(t.id), 'died_at')
-    call('HSET', task_key(t.id), 'state', 'waiting', 'run_at', NOW, 'attempts', 0, 'deaths', 0, 'solo_deaths', 0)
-    count('dead', t.queue, -1)
-    count('waiting', t.queue, 1)
-    place(t)
-  end
-  return { #tasks }
-end
-
-function verbs.find(a)
-  if call('EXISTS', task_key(a[1])) == 0 then return {} end
-  return { written(a[1]) }
-end
-
-function verbs.remove(a)
-  local gone = 0
-  for _, id in ipairs(a) do
-    local t = load(id)
-    if t and t.state ~= 'leased' then
-      if t.state == 'dead' then call('ZREM', P .. '|dead', member(t)) else displace(t) end
-      count(t.state, t.queue, -1)
-      call('DEL', task_key(id))
-      gone = gone + 1
-    end
-  end
-  return { gone }
-end
-
--- For each queue: name, ready, delayed, leased, dead, paused as 0 or 1, concurrency or empty
-function verbs.depths()
-  local found, names = {}, {}
-  local flat = call('HGETALL', P .. '|queues')
-  for n = 1, #flat, 2 do
-    local field, queue = string.match(flat[n], '^(%l+)|(.*)$')
-    if not found[queue] then
-      found[queue] = {}
-      names[#names + 1] = queue
-    end
-    found[queue][field] = flat[n + 1]
-  end
-  table.sort(names)
-  local answers = {}
-  for _, queue in ipairs(names) do
-    local f = found[queue]
-    local waiting, leased, dead = tonumber(f.waiting or 0), tonumber(f.leased or 0), tonumber(f.dead or 0)
-    if waiting + leased + dead > 0 or f.paused == '1' or f.limit then
-      local later = '(' .. NOW
-      local delayed = call('ZCOUNT', P .. queue .. '|delayed', later, '+inf')
-      for _, class in ipairs({ '|ready', '|suspect' }) do
-        -- None, unless the clock was set back since they became due.
-        for _, level in ipairs(call('ZRANGE', P .. queue .. class, 0, -1)) do
-          delayed = delayed + call('ZCOUNT', P .. queue .. class .. '|' .. level, later, '+inf')
+  -- The names of the owners that are dead.
+  function verbs.take_back(a)
+    local dead, taken = {}, take_back_ended()
+    for _, owner in ipairs(a) do dead[owner] = true end
+    if #a > 0 then
+      for _, name in ipairs(call('ZRANGE', P .. '|leased', 0, -1)) do
+        local id = id_of(name)
+        if dead[call('HGET', task_key(id), 'owner')] then
+          take_back(load(id))
+          taken = taken + 1
         end
       end
-      answers[#answers + 1] = { queue, waiting - delayed, delayed, leased, dead, f.paused == '1' and 1 or 0, f.limit or '' }
     end
+    return { taken }
   end
-  return answers
+
+  function verbs.list_dead(a)
+    local answers = {}
+    for _, name in ipairs(call('ZREVRANGE', P .. '|dead', 0, -1)) do
+      local id = id_of(name)
+      local f = call('HMGET', task_key(id), 'queue', 'died_at')
+      if a[1] == '' or f[1] == a[1] then
+        answers[#answers + 1] = f[2]
+        answers[#answers + 1] = written(id)
+      end
+    end
+    return answers
+  end
+
+  function verbs.requeue(a)
+    local tasks = {}
+    for n, id in ipairs(a) do
+      tasks[n] = load(id)
+      if not tasks[n] or tasks[n].state ~= 'dead' then return { 'missing', id } end
+    end
+    for _, t in ipairs(tasks) do
+      t.run_at, t.deaths = NOW, 0
+      call('ZREM', P .. '|dead', member(t))
+      call('HDEL', task_key(t.id), 'died_at')
+      call('HSET', task_key(t.id), 'state', 'waiting', 'run_at', NOW, 'attempts', 0, 'deaths', 0, 'solo_deaths', 0)
+      count('dead', t.queue, -1)
+      count('waiting', t.queue, 1)
+      place(t)
+    end
+    return { #tasks }
+  end
+
+  function verbs.find(a)
+    if call('EXISTS', task_key(a[1])) == 0 then return {} end
+    return { written(a[1]) }
+  end
+
+  function verbs.remove(a)
+    local gone = 0
+    for _, id in ipairs(a) do
+      local t = load(id)
+      if t and t.state ~= 'leased' then
+        if t.state == 'dead' then call('ZREM', P .. '|dead', member(t)) else displace(t) end
+        count(t.state, t.queue, -1)
+        call('DEL', task_key(id))
+        gone = gone + 1
+      end
+    end
+    return { gone }
+  end
+
+  -- For each queue: name, ready, delayed, leased, dead, paused as 0 or 1, concurrency or empty
+  function verbs.depths()
+    write_counts()
+    local found, names = {}, {}
+    local flat = call('HGETALL', P .. '|queues')
+    for n = 1, #flat, 2 do
+      local field, queue = string.match(flat[n], '^(%l+)|(.*)$')
+      if not found[queue] then
+        found[queue] = {}
+        names[#names + 1] = queue
+      end
+      found[queue][field] = flat[n + 1]
+    end
+    table.sort(names)
+    local answers = {}
+    for _, queue in ipairs(names) do
+      local f = found[queue]
+      local waiting, leased, dead = tonumber(f.waiting or 0), tonumber(f.leased or 0), tonumber(f.dead or 0)
+      if waiting + leased + dead > 0 or f.paused == '1' or f.limit then
+        local later = '(' .. NOW
+        local delayed = call('ZCOUNT', P .. queue .. '|delayed', later, '+inf')
+        for _, class in ipairs({ '|ready', '|suspect' }) do
+          -- None, unless the clock was set back since they became due.
+          for _, level in ipairs(call('ZRANGE', P .. queue .. class, 0, -1)) do
+            delayed = delayed + call('ZCOUNT', P .. queue .. class .. '|' .. level, later, '+inf')
+          end
+        end
+        for _, word in ipairs({ queue, waiting - delayed, delayed, leased, dead, f.paused == '1' and 1 or 0, f.limit or '' }) do
+          answers[#answers + 1] = word
+        end
+      end
+    end
+    return answers
+  end
+
+  -- field, queue, value (empty: none)
+  function verbs.set(a)
+    local field = a[1] .. '|' .. a[2]
+    touched[a[2]] = 'work'
+    if a[3] == '' then call('HDEL', P .. '|queues', field) else call('HSET', P .. '|queues', field, a[3]) end
+    return {}
+  end
 end
 
--- field, queue, value (empty: none)
-function verbs.set(a)
-  local field = a[1] .. '|' .. a[2]
-  touched[a[2]] = true
-  if a[3] == '' then call('HDEL', P .. '|queues', field) else call('HSET', P .. '|queues', field, a[3]) end
-  return {}
-end
-
-local lane = P .. '|lane|' .. ARGV[2]
-local number = tonumber(ARGV[3])
+local lane, number = P .. '|lane|' .. ARGV[2], tonumber(ARGV[3])
 if number > 0 then
-  local last = call('HMGET', lane, 'number', 'answer')
-  local before = tonumber(last[1] or 0)
-  if before == number then return cmsgpack.unpack(last[2]) end
+  local before = tonumber(call('GETRANGE', lane, 0, 15)) or 0
+  if before == number then return call('GETRANGE', lane, 16, -1) end
   -- A call that the network held back, after its caller had sent it again and gone on.
   if before > number then return redis.error_reply('STALE call ' .. ARGV[3] .. ' of a lane that is at ' .. before) end
 end
-local answers, at = {}, 5
+local lengths, answers, at = {}, {}, 5
 while at <= #ARGV do
-  local arguments = {}
-  for n = 1, tonumber(ARGV[at + 1]) do arguments[n] = ARGV[at + 1 + n] end
-  answers[#answers + 1] = verbs[ARGV[at]](arguments)
-  at = at + 2 + #arguments
+  local arguments, given = {}, tonumber(ARGV[at + 1])
+  for n = 1, given do arguments[n] = ARGV[at + 1 + n] end
+  if not verbs[ARGV[at]] then seldom() end
+  local said = verbs[ARGV[at]](arguments)
+  lengths[#lengths + 1] = #said
+  for _, word in ipairs(said) do
+    answers[#answers + 1] = word
+    lengths[#lengths + 1] = #tostring(word)
+  end
+  at = at + 2 + given
 end
-for queue in pairs(touched) do
-  if call('HDEL', P .. '|queues', 'wait|' .. queue) == 1 then
+write_counts()
+for queue, why in pairs(touched) do
+  local f = call('HMGET', P .. '|queues', 'wait|' .. queue, 'limit|' .. queue)
+  if f[1] and (why == 'work' or f[2]) then
+    call('HDEL', P .. '|queues', 'wait|' .. queue)
     call('XADD', P .. '|hints', 'MAXLEN', 1, '*', 'queue', queue)
   end
 end
-if number > 0 then
-  call('HSET', lane, 'number', ARGV[3], 'answer', cmsgpack.pack(answers))
-  call('PEXPIRE', lane, LANE_MS)
-end
-return answers
+local answer = table.concat(lengths, ' ') .. '\n' .. table.concat(answers)
+if number > 0 then call('SET', lane, string.format('%016.0f', number) .. answer, 'PX', LANE_MS) end
+return answer

@@ -7,12 +7,13 @@ whose clocks differ agree; a queue opened with any other clock than the system's
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from config.clock import Clock, SystemClock, from_millis, to_millis
 from config.errors import Backpressure, BadInput, Conflict, LeaseLost, NotFound
 from config.ids import new_token
 from memory.queue.owner import is_alive
+from memory.queue.payload import decode_payload
 from memory.queue.protocol import DeadTask, Depth, Enqueued, Lease, Owner, Task, TaskQueue
 from memory.queue.redis_wait import Hints
 from memory.queue.rules import (
@@ -29,7 +31,6 @@ from memory.queue.rules import (
     check_task,
     check_ttl,
     clean_reason,
-    decode_payload,
 )
 from memory.queue.sqlite_rows import owner_text
 from memory.redis_client import open_redis
@@ -81,7 +82,7 @@ class RedisTaskQueue(TaskQueue):
         leases: list[Lease] = []
         while len(leases) < wanted:
             token, room = new_token(), wanted - len(leases)
-            arguments = [token, owner_text(owner), ttl_ms, room, int(solo), *asked_for]
+            arguments = [token, *_named(owner), ttl_ms, room, int(solo), *asked_for]
             asked = self._lane.ask_soon("claim", arguments)
             try:
                 expires_at, *rows = await asyncio.shield(asked)
@@ -89,13 +90,14 @@ class RedisTaskQueue(TaskQueue):
                 # Nobody is left to do what the answer will bring: give it back, rather than let the leases run out.
                 asked.add_done_callback(partial(self._unclaim, token))
                 raise
-            unreadable = 0
+            until, unreadable = from_millis(int(expires_at)), 0
             for n, row in enumerate(rows, 1):
-                lease = Lease(_bare_task_of(row), f"{token}.{n}", from_millis(int(expires_at)), solo)
+                proof = f"{token}.{n}"
                 try:
-                    leases.append(replace(lease, task=_task_of(row)))
+                    leases.append(Lease(_task_of(row), proof, until, solo))
                 except ValueError as error:
                     unreadable += 1
+                    lease = Lease(_readable_task_of(row), proof, until, solo)
                     await self.bury(lease, reason=f"payload does not decode: {error}")
             if not unreadable:
                 break
@@ -104,7 +106,7 @@ class RedisTaskQueue(TaskQueue):
     def _unclaim(self, token: str, answer: asyncio.Future[Any]) -> None:
         if not answer.cancelled() and answer.exception() is None:
             for n, row in enumerate(answer.result()[1:], 1):
-                self._lane.ask_soon("give_back", [_bare_task_of(row).id, f"{token}.{n}", ""])
+                self._lane.ask_soon("give_back", [_readable_task_of(row).id, f"{token}.{n}", ""])
 
     async def wait_for_work(
         self, queues: Sequence[str], *, at_most: timedelta, solo: bool = False, only: Sequence[str] | None = None
@@ -116,8 +118,8 @@ class RedisTaskQueue(TaskQueue):
         while True:
             heard = self._hints.heard
             found, *more = await self._lane.ask("wait", asked)
-            if found or time() >= deadline:
-                return bool(found)
+            if found == b"1" or time() >= deadline:
+                return found == b"1"
             in_ms, last = (text.decode() for text in more)
             if self._hints.heard == heard:  # else one came since, and perhaps before the answer did
                 left = min(deadline - time(), int(in_ms) / 1000 if in_ms else float("inf"))
@@ -129,15 +131,17 @@ class RedisTaskQueue(TaskQueue):
             return []
         expires_at, *held = await self._lane.ask("extend", [ttl_ms, *_proofs(leases)])
         until = from_millis(int(expires_at))
-        return [replace(lease, expires_at=until) if ok else None for lease, ok in zip(leases, held, strict=True)]
+        return [
+            replace(lease, expires_at=until) if ok == b"1" else None for lease, ok in zip(leases, held, strict=True)
+        ]
 
     async def complete(self, *leases: Lease) -> None:
         held = await self._lane.ask("complete", _proofs(leases)) if leases else []
-        _refuse_lost(lease for lease, ok in zip(leases, held, strict=True) if not ok)
+        _refuse_lost(lease for lease, ok in zip(leases, held, strict=True) if ok != b"1")
 
     async def _apply(self, verb: str, lease: Lease, *arguments: Any) -> None:
         (held,) = await self._lane.ask(verb, [lease.task.id, lease.token, *arguments])
-        if not held:
+        if held != b"1":
             _refuse_lost([lease])
 
     async def retry_at(self, lease: Lease, run_at: datetime, *, reason: str) -> None:
@@ -156,8 +160,10 @@ class RedisTaskQueue(TaskQueue):
 
     async def reclaim_dead(self, alive: Callable[[Owner], bool | None] | None = None) -> int:
         judge = alive or is_alive
-        owners = [text.decode() for text in await self._lane.ask("owners", [], reads=True)]
-        dead = [text for text in owners if judge(Owner(**json.loads(text))) is False]
+        flat = [text.decode() for text in await self._lane.ask("owners", [])]
+        dead = [
+            name for name, text in zip(flat[::2], flat[1::2], strict=True) if judge(Owner(**json.loads(text))) is False
+        ]
         (taken,) = await self._lane.ask("take_back", dead)
         return int(taken)
 
@@ -182,13 +188,14 @@ class RedisTaskQueue(TaskQueue):
         return _readable_task_of(rows[0]) if rows else None
 
     async def remove(self, *ids: str) -> int:
-        (gone,) = await self._lane.ask("remove", list(ids)) if ids else [0]
+        (gone,) = await self._lane.ask("remove", list(ids)) if ids else [b"0"]
         return int(gone)
 
     async def depths(self) -> dict[str, Depth]:
+        words = [text.decode() for text in await self._lane.ask("depths", [], reads=True)]
         return {
-            name.decode(): Depth(ready, delayed, leased, dead, bool(paused), int(limit) if limit else None)
-            for name, ready, delayed, leased, dead, paused, limit in await self._lane.ask("depths", [], reads=True)
+            name: Depth(int(ready), int(delayed), int(leased), int(dead), paused == "1", int(limit) if limit else None)
+            for name, ready, delayed, leased, dead, paused, limit in zip(*[iter(words)] * 7, strict=True)
         }
 
     async def pause(self, queue: str) -> None:
@@ -209,6 +216,13 @@ class RedisTaskQueue(TaskQueue):
         await self._lane.ask("set", [field, queue, "" if value is None else value])
 
 
+@lru_cache(maxsize=64)
+def _named(owner: Owner) -> tuple[str, str]:
+    """The owner as text, and a name for it that is short enough to keep Redis's compact form of a task's hash."""
+    text = owner_text(owner)
+    return text, hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _proofs(leases: Sequence[Lease]) -> list[str]:
     return [part for lease in leases for part in (lease.task.id, lease.token)]
 
@@ -219,19 +233,19 @@ def _refuse_lost(lost: Iterable[Lease]) -> None:
         raise LeaseLost(f"task {', '.join(map(repr, ids))}: the lease ran out or was taken over: drop this result")
 
 
-def _parts_of(row: bytes) -> tuple[list[str], str, bytes]:
-    """The fields, the reason and the payload of a task as the script writes it."""
+def _parts_of(row: bytes) -> tuple[list[str], str, str, bytes]:
+    """The fields, the id, the reason and the payload of a task as the script writes it."""
     *numbers, texts = row.split(b"|", 11)
-    id_end = int(numbers[9])
-    reason_end = id_end + int(numbers[10])
-    fields = [text.decode() for text in (*numbers[:9], texts[:id_end])]
-    return fields, texts[id_end:reason_end].decode("utf-8", "replace"), texts[reason_end:]
+    fields = b"|".join(numbers).decode().split("|")
+    id_end = int(fields[9])
+    reason_end = id_end + int(fields[10])
+    return fields, texts[:id_end].decode(), texts[id_end:reason_end].decode("utf-8", "replace"), texts[reason_end:]
 
 
 def _task_of(row: bytes) -> Task:
     """The task. Raises ValueError for a payload that does not decode."""
-    fields, reason, payload = _parts_of(row)
-    _, kind, queue, brand, run_at, priority, attempts, deaths, solo_deaths, task_id = fields
+    fields, task_id, reason, payload = _parts_of(row)
+    _, kind, queue, brand, run_at, priority, attempts, deaths, solo_deaths, *_ = fields
     return Task(
         id=task_id,
         kind=kind,
@@ -247,19 +261,12 @@ def _task_of(row: bytes) -> Task:
     )
 
 
-def _bare_task_of(row: bytes) -> Task:
-    """The task without its payload."""
-    fields, reason, _ = _parts_of(row)
-    _, kind, queue, brand, run_at, *_, task_id = fields
-    return Task(id=task_id, kind=kind, queue=queue, brand=brand, run_at=from_millis(int(run_at)), reason=reason)
-
-
 def _readable_task_of(row: bytes) -> Task:
     """For people: a payload that does not decode reads as empty, with a reason that says so."""
     try:
         return _task_of(row)
     except ValueError as error:
-        _, reason, payload = _parts_of(row)
+        _, _, reason, payload = _parts_of(row)
         task = _task_of(row[: len(row) - len(payload)] + b"{}")
         return replace(task, reason=reason or f"payload does not decode: {error}")
 

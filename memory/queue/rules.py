@@ -1,16 +1,14 @@
-"""What every task queue engine holds to: which tasks may come in, and how a stored payload is read back."""
+"""What every task queue engine holds to: which tasks and which calls are refused."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from config.clock import to_millis
 from config.errors import BadInput
-from memory.queue.protocol import MAX_PAYLOAD_BYTES, Task
+from memory.queue.protocol import Task
 
 MAX_AHEAD = timedelta(days=400)
 MAX_REASON = 4_000  # characters: a reason is read by people in a list, the whole story is in the log
@@ -70,29 +68,3 @@ def clean_reason(reason: str) -> str:
     Reasons are made of other people's exceptions; giving a task back must not fail because of one.
     """
     return reason.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")[:MAX_REASON]
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-def decode_payload(stored: bytes) -> Mapping[str, Any]:
-    """The payload that `stored` holds. Raises ValueError, saying what is wrong with it."""
-    if len(stored) > MAX_PAYLOAD_BYTES:
-        raise ValueError(f"{len(stored)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
-    try:
-        text = stored.decode("utf-8")
-        value = _DECODER.decode(text)
-        if "\\u" in text:
-            # An escape may smuggle in what plain text cannot: NUL and lone surrogates, on which other stores choke.
-            if "\\u0000" in text:
-                raise ValueError("holds a NUL character")
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"a JSON {type(value).__name__}, not an object")
-    return value

@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from config.clock import from_millis
+from memory.queue.payload import decode_payload
 from memory.queue.protocol import Owner, Task
-from memory.queue.rules import decode_payload
 
 # The payload as bytes: the driver would refuse a whole result for one text that is not UTF-8.
 COLUMNS = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -156,6 +157,28 @@ async def test_bad_input_is_refused_in_one_line_and_nothing_is_added(
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
     assert await queue.depths() == {}
+
+
+@pytest.mark.parametrize(
+    ("payload", "place"),
+    [
+        ({"ok": 1, "deep": [{"n": float("nan")}]}, "'deep[0].n'"),
+        ({"ok": "\\u0000", "nul": "a\x00b"}, "'nul'"),
+        ({"a": {"b": b""}}, "'a.b'"),
+        ({"text": ["\ud800"]}, "'text[0]'"),
+    ],
+)
+async def test_a_refused_payload_is_named_by_its_key(
+    queue: TaskQueue, clock: ManualClock, payload: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(BadInput, match=re.escape(f"payload at {place}")):
+        await queue.enqueue(a_task(clock, payload=payload))
+
+
+async def test_text_that_only_looks_like_an_escape_is_harmless(queue: TaskQueue, clock: ManualClock) -> None:
+    task = a_task(clock, payload={"text": "a literal \\u0000 and \\ud800", "caf\u00e9": "\u2028"})
+    await queue.enqueue(task)
+    assert (await claim_one(queue)).task == task
 
 
 async def test_a_deeply_nested_payload_is_refused(queue: TaskQueue, clock: ManualClock) -> None:
