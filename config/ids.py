@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import threading
 import uuid
 from datetime import datetime
 
@@ -12,12 +13,23 @@ from config.clock import to_millis
 from config.errors import BadInput
 
 _NAMESPACE = uuid.UUID("6f9bb0a5-2f4c-5f0e-9a53-6d5b1a3a7c11")
+_counting = threading.Lock()
+_last = [0, 0]
+"""The millisecond of the last uuid7, and its count in it."""
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def new_id(now: datetime) -> str:
-    """A fresh uuid7 (RFC 9562, section 5.7) for the instant `now`: ids made later sort later, to the millisecond."""
-    return _uuid7(now, os.urandom(10))
+    """A fresh uuid7 (RFC 9562, section 5.7) for the instant `now`: ids made later sort later, to the millisecond.
+
+    Within one millisecond those of one process sort as they were made, the first two thousand of them (section 6.2, method 1).
+    """
+    millis = to_millis(now)
+    with _counting:
+        count = _last[1] + 1 if _last[0] == millis else secrets.randbelow(2048)
+        _last[:] = millis, min(count, 4095)
+        head = _last[1].to_bytes(2, "big")
+    return _uuid7(now, head + os.urandom(8))
 
 
 def first_id(instant: datetime) -> str:

@@ -93,6 +93,8 @@ def test_a_fresh_id_is_a_uuid_of_version_7_and_holds_its_instant() -> None:
 
 def test_fresh_ids_and_tokens_differ() -> None:
     now = datetime(2026, 12, 7, tzinfo=UTC)
+    made = [new_id(now) for _ in range(1000)]
+    assert made == sorted(made), "of one millisecond they sort as they were made"
     assert len({new_id(now) for _ in range(1000)} | {new_token() for _ in range(1000)}) == 2000
 
 
