@@ -331,6 +331,9 @@ def _usable(name: str, reply: Mapping[str, Any], schema: type[BaseModel]) -> Bas
         raise ModelRefused(f"model {name!r} refused: {str(refusal)[:200]}")
     if reason in ("length", "content_filter"):
         raise ModelRefused(f"model {name!r} was cut off: {reason}")
+    if _says_more(raw.content):
+        # The parser takes the first of two objects: of two verdicts, that would be the model's choice of what we read.
+        raise _NotTheSchema("more than one JSON object")
     if reply["parsed"] is None:
         raise _NotTheSchema(str(reply.get("parsing_error") or "no answer in the schema asked for")[:200])
     try:
@@ -339,3 +342,14 @@ def _usable(name: str, reply: Mapping[str, Any], schema: type[BaseModel]) -> Bas
     except ValidationError as error:
         first = error.errors()[0]
         raise _NotTheSchema(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _says_more(content: Any) -> bool:
+    """Whether another object follows the first one in a textual answer."""
+    if not isinstance(content, str) or "{" not in content:
+        return False
+    try:
+        _, end = json.JSONDecoder().raw_decode(content, content.index("{"))
+    except (json.JSONDecodeError, RecursionError):
+        return False
+    return "{" in content[end:]
