@@ -145,9 +145,13 @@ class Worker:
         if self._upkeep and now - self._looked_for_upkeep > _LOOK_FOR_UPKEEP.total_seconds():
             for kind, after in (("reconcile", timedelta(0)), ("sweep", timedelta(minutes=5))):
                 task = upkeep_task(kind, self.runtime, after=after)
-                # The first time it is brought forward; later on it is only put back where it is missing.
-                if self._looked_for_upkeep == _NEVER or await self.runtime.queue.find(task.id) is None:
-                    await self.runtime.queue.enqueue(task)
+                if self._looked_for_upkeep == _NEVER:
+                    await self.runtime.queue.enqueue(task)  # brought forward
+                elif await self.runtime.queue.find(task.id) is None:
+                    # The queue was wiped, leases and all. Whoever held one believes in it for a lease at most: only then is what
+                    # they had given out again, so that no row has two writers meanwhile.
+                    log.warning("queue.wiped", missing=task.id)
+                    await self.runtime.queue.enqueue(upkeep_task(kind, self.runtime, after=self.runtime.settings.lease))
             self._looked_for_upkeep = now
 
     async def _pause(self, seconds: float) -> None:

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.exceptions
 import structlog
 
 from config.clock import ManualClock, SystemClock
-from config.errors import LeaseLost
+from config.errors import LeaseLost, Unavailable
 from config.settings import Settings
 from config.vocabulary import PieceState, SessionStatus
 from graphs.context import advance_piece_task
+from memory import redis_client
 from memory.astra_schema import create_schema
 from memory.queue.protocol import GENERATION_QUEUE, UPKEEP_QUEUE
 from memory.rows.content import Piece
@@ -146,12 +148,61 @@ async def test_upkeep_comes_back_by_itself_after_the_queue_was_wiped(
         await eventually(there)
         server.command("FLUSHALL")
         assert await queue.depths() == {}
+        before = worker.finished
         room.clock.advance(timedelta(seconds=6))
         await eventually(there)
-        assert worker.finished >= 2, "reconcile ran before and after"
+        found = await queue.find("upkeep:reconcile")
+        assert found is not None
+        lease = room.runtime.settings.lease
+        assert found.run_at == room.clock.now() + lease, "whoever held a lease has stopped believing in it by then"
+        room.clock.advance(lease)
+
+        async def rebuilt() -> bool:
+            return worker.finished > before and await there()
+
+        await eventually(rebuilt)
     finally:
         worker.drain()
         await running
+
+
+async def test_a_server_that_became_a_replica_is_away_and_everything_is_there_when_it_leads_again(
+    room: Newsroom, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """READONLY comes from behind a script, where it has lost its class."""
+    monkeypatch.setattr(redis_client, "PAUSES_S", (0.0, 0.0))
+    await room.week()
+    leased = await _claim(room)
+    before = await room.runtime.queue.depths()
+    assert server.command("REPLICAOF", "127.0.0.1", "1").startswith("+OK")
+    now = room.clock.now()
+    for write in (
+        lambda: room.runtime.queue.enqueue(advance_piece_task(BRAND, "p", room.clock)),
+        lambda: room.runtime.queue.release(leased.lease),
+        lambda: room.runtime.queue.retry_at(leased.lease, now, reason="x"),
+        leased.extend,
+        lambda: room.runtime.cache.for_brand(BRAND).put("session:1", 1, ttl=timedelta(minutes=1)),
+    ):
+        with pytest.raises(Unavailable, match="READONLY"):
+            await write()
+    assert not leased.lost, "away is not lost: the lease is still ours when it answers again"
+    assert server.command("REPLICAOF", "NO", "ONE").startswith("+OK")
+    assert await room.runtime.queue.depths() == before
+    await leased.extend()
+    await room.runtime.queue.complete(leased.lease)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "READONLY You can't write against a read only replica. script: 1a, on @user_script:7.",
+        "Error running script (call to f_1a): @user_script:7: -READONLY You can't write against a read only replica.",
+        "ERR Error running script (call to f_1a): @user_script: 7: -LOADING Redis is loading the dataset in memory",
+    ],
+)
+def test_what_passes_by_itself_is_away_wherever_the_script_puts_it(said: str) -> None:
+    error = redis_client.translate_error(redis.exceptions.ResponseError(said), "redis://HOST")
+    assert isinstance(error, Unavailable)
 
 
 async def test_a_worker_outlives_a_queue_that_is_away_when_it_starts_and_later(
@@ -264,8 +315,6 @@ async def test_while_records_are_away_nothing_is_claimed_or_counted_and_work_res
 
 
 async def test_an_error_that_is_not_the_fault_of_records_is_counted_as_before(tmp_path: Path) -> None:
-    from config.errors import Unavailable
-
     async with open_newsroom(tmp_path) as room:
         breaker = breaker_module.Breaker(room.runtime.records, ManualClock())
         for _ in range(9):
