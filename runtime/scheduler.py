@@ -42,6 +42,7 @@ KEPT_OPEN = timedelta(days=28)
 AGAIN = timedelta(minutes=5)
 """When a fire that a person has to make possible (a brand's folder that is broken) is tried again."""
 _TOO_FAR = timedelta(days=9)
+"""Further ahead than any slot of a weekly rule can be: only a clock that was wrong puts a bookmark there."""
 _PAGE = 100
 
 
@@ -357,5 +358,10 @@ async def schedule_tasks(records: Records, schedules: list[Schedule], stopped: s
         return []
     since = min(now, *(row.next_at for row in schedules)) - KEPT_OPEN
     left = {fire.schedule for fire in await list_fires(records, since=since) if is_open(fire)}
-    running = [row for row in schedules if row.name not in left and pause_control(row.name) not in stopped]
-    return [fire_task(row, run_at=now) for row in schedules if row.name in left] + [fire_task(row) for row in running]
+    tasks = []
+    for row in schedules:
+        if row.name in left or row.next_at - now > _TOO_FAR:
+            tasks.append(fire_task(row, run_at=now))
+        elif pause_control(row.name) not in stopped:
+            tasks.append(fire_task(row))
+    return tasks

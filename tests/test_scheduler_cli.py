@@ -167,6 +167,16 @@ def test_trigger_makes_next_week_now_and_says_when_that_is_planned_already(acme:
     assert len(acme.ok("session", "list")) == 1
 
 
+def test_a_trigger_that_cannot_make_its_week_is_refused_before_anything_is_decided(acme: Cli) -> None:
+    acme.ok(*MONDAYS)
+    file = acme.data_dir / "brands" / "acme" / "themes.toml"
+    file.write_text("")
+    result = acme("schedule", "trigger", "weekly")
+    assert result.code == 2
+    assert "add [[theme]]" in result.complaint
+    assert read(acme, ScheduleFire) == []
+
+
 def test_missed_slots_are_told_by_list_and_for_two_weeks_by_doctor(acme: Cli) -> None:
     acme.ok(*MONDAYS)
     assert findings(acme) == []
@@ -198,5 +208,6 @@ def test_a_schedule_that_nobody_fires_is_a_finding_unless_it_is_paused(acme: Cli
     write(acme, new_schedule("acme", "late", Rule(Weekly(1, time(6), "UTC")), now - timedelta(days=8)))
     (found,) = findings(acme)
     assert "schedule late was due at" in found["finding"]
+    assert [shown["due"] for shown in acme.ok("schedule", "list")] == [True, False]
     acme.ok("schedule", "pause", "late")
     assert findings(acme) == []

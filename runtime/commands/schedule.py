@@ -194,7 +194,7 @@ async def schedule_list(args: argparse.Namespace) -> int:
         fires = await list_fires(records, since=runtime.clock.now() - timedelta(days=366)) if rows else []
         shapes = [await _shape(runtime, records, row, fires) for row in rows]
     cells = [
-        [s["schedule"], s["status"], f"{s['day']} {s['at']}", s["next_local"] or "-", s["next_utc"] or "-",
+        [s["schedule"], "due" if s["due"] else s["status"], f"{s['day']} {s['at']}", s["next_local"] or "-", s["next_utc"] or "-",
          s["next_week"] or "-", s["next_theme"] or "-", s["zone"]]
         for s in shapes
     ]  # fmt: skip
@@ -239,11 +239,15 @@ async def schedule_hold(args: argparse.Namespace, verb: str) -> int:
 async def schedule_trigger(args: argparse.Namespace) -> int:
     """Fire now; 1 when that made no session because the week has one."""
     from config.vocabulary import FireOutcome
-    from runtime.scheduler import Scheduler, cycle_starter
+    from graphs.week import next_cycle_key
+    from runtime.scheduler import Scheduler, cycle_starter, next_theme
 
     async with opened(args) as (runtime, brand):
         records = runtime.records.for_brand(brand)
         schedule = await _find(records, args.name)
+        # Refused before it is decided: what a person has to mend first would leave the fire open until it is mended.
+        week = next_cycle_key(runtime.clock.now(), schedule.zone)
+        await next_theme(records, runtime.profile(brand), schedule, week)
         fire = await Scheduler(records, runtime.clock, cycle_starter(runtime, records)).trigger(schedule)
         shape = {"schedule": schedule.name, **_fire(fire)}
     text = f"{schedule.name}  {shape['local_slot']}  {shape['week']}  {_told(shape)}"
@@ -313,6 +317,7 @@ async def _shape(runtime: Runtime, records: Records, schedule: Schedule, fires: 
         "themes": list(rule.themes),
         "platforms": list(rule.platforms),
         "types": list(rule.types),
+        "due": not held and slot.at <= runtime.clock.now(),
         "next_local": "" if held else slot.local,
         "next_utc": "" if held else slot.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "resolution": "" if held else slot.resolution,
@@ -354,4 +359,5 @@ def _sentence(shape: dict[str, Any]) -> str:
         return f"{when}, paused" + (f" by {shape['paused_by']}" if shape["paused_by"] else "")
     shifted = "" if shape["resolution"] == "ok" else f", {shape['resolution']}"
     theme = f" with {shape['next_theme']}" if shape["next_theme"] else ""
-    return f"{when}, next {shape['next_local']} ({shape['next_utc']}{shifted}), makes {shape['next_week']}{theme}"
+    soon = f"{'due' if shape['due'] else 'next'} {shape['next_local']} ({shape['next_utc']}{shifted})"
+    return f"{when}, {soon}, makes {shape['next_week']}{theme}"

@@ -70,6 +70,26 @@ async def test_of_two_schedulers_that_race_each_week_exactly_one_session_comes(
         await decided(machines[0], weeks)
 
 
+async def test_schedules_of_one_name_in_two_brands_do_not_meet(
+    machines: list[Runtime], clock: ManualClock, tmp_path: Path
+) -> None:
+    runtime = machines[0]
+    write_brand(tmp_path / "data" / "brands" / "bravo")
+    theirs = runtime.records.for_brand("bravo")
+    await runtime.ensure_brand("bravo")
+    await theirs.put(new_schedule("bravo", "weekly", MONDAYS, clock.now()))
+    clock.advance(WEEK)
+    for records in (runtime.records.for_brand(BRAND), theirs):
+        await a_scheduler(runtime, records).look("weekly")
+    (our_fire,), (their_fire,) = await decided(runtime, 1), await theirs.list_rows(ScheduleFire)
+    assert our_fire.local_slot == their_fire.local_slot
+    assert our_fire.session_id != their_fire.session_id
+    assert [row.id for row in await theirs.list_rows(Session)] == [their_fire.session_id]
+    ours = await runtime.records.for_brand(BRAND).get(Schedule, name="weekly")
+    assert fire_task(ours).id != fire_task(await theirs.get(Schedule, name="weekly")).id
+    assert await runtime.records.brands_with(Schedule, status="active") == [BRAND, "bravo"]
+
+
 class Dies(Exception):
     """The process ends here."""
 
