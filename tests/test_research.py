@@ -172,13 +172,14 @@ async def test_a_session_does_not_remember_itself_so_a_step_that_runs_again_make
     from agents.agent import DayPlan
     from config.brand_profile import Theme
 
-    async with open_newsroom(tmp_path, grid=ONE) as room:
+    async with open_newsroom(tmp_path, grid=ONE, script=(script := Script())) as room:
         await room.runtime.ensure_brand(BRAND)
         agent = room.runtime.graph_context(BRAND, guard=_Held(), session_id="s").agent  # type: ignore[arg-type]
         theme, day = Theme(name="light", title="Light", keywords=("light",)), DayPlan(day=1, title="Morning light")
         first = await research.make_brief(agent, theme, day, "2026-W51")
         assert first.facts
         assert await research.make_brief(agent, theme, day, "2026-W51") == first
+        assert script.asked[0] == script.asked[1]
 
 
 @pytest.mark.parametrize(("kind", "changes"), [("cycle", True), ("create", False)])
