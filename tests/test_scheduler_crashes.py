@@ -49,12 +49,17 @@ class Mill:
 
     def work(self, folder: Path, task: str, *, die_after: int | None = None) -> int:
         """Run a worker there to its end; how it ended."""
+        (ended,) = self.work_together(folder, task, workers=1, die_after=die_after)
+        return ended
+
+    def work_together(self, folder: Path, task: str, *, workers: int, die_after: int | None = None) -> list[int]:
+        """Run so many workers there at once to their ends; how each ended."""
         assert self.process.stdin
         assert self.process.stdout
-        request = {"folder": str(folder), "task": task, "die_after": die_after}
+        request = {"folder": str(folder), "task": task, "die_after": die_after, "workers": workers}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        return [int(status) for status in json.loads(self.process.stdout.readline())]
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +143,13 @@ async def is_right(due: Due) -> None:
 async def test_a_fire_goes_its_steps_in_order(mill: Mill, due: Due) -> None:
     assert mill.work(due.folder, due.task) == 0
     await is_right(due)
+    assert (due.folder / "writes").read_text().splitlines() == WRITES
+
+
+async def test_workers_that_find_a_slot_due_at_the_same_time_fire_it_once(mill: Mill, due: Due) -> None:
+    assert mill.work_together(due.folder, due.task, workers=4) == [0] * 4
+    await is_right(due)
+    assert (await look_at(due)).started == 1
     assert (due.folder / "writes").read_text().splitlines() == WRITES
 
 

@@ -1,8 +1,9 @@
 """`python -m tests.fakes.schedule_worker`: forks real workers that look after schedules alone, and kill themselves where they are told.
 
-Reads a JSON line a request from stdin, `{"folder": DATA_DIR, "task": FIRE_TASK_ID, "die_after": N or null}`: a worker on DATA_DIR
-is killed (SIGKILL) right after its Nth write to Records, 0 before the first; with null it works until the fire's task is put off.
-Answers with the worker's exit status, negative for a signal. Every write is appended to DATA_DIR/writes as `what table-or-kind`.
+Reads a JSON line a request from stdin, `{"folder": DATA_DIR, "task": FIRE_TASK_ID, "die_after": N or null, "workers": W}`: W workers
+on DATA_DIR at once, each killed (SIGKILL) right after its Nth write to Records, 0 before the first; with null they work until the fire's
+task is put off. Answers with the exit status of each, negative for a signal. Every write is appended to DATA_DIR/writes as
+`what table-or-kind`.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ class _DeadlyRecords:
 
 async def work(folder: Path, task_id: str, die_after: int | None) -> None:
     """Look after schedules, and after nothing else."""
-    async with open_runtime(Settings(data_dir=folder)) as runtime:
+    # A lease that no pause of the machine outlasts: who is killed is found by its process, not by its lease.
+    settings = Settings(data_dir=folder, lease=timedelta(seconds=600), heartbeat=timedelta(seconds=1))
+    async with open_runtime(settings) as runtime:
         runtime.records = Deadly(runtime.records, die_after, folder / "writes")
 
         async def put_off() -> bool:
@@ -87,27 +90,32 @@ async def work(folder: Path, task_id: str, die_after: int | None) -> None:
         await Worker(runtime, queues=(UPKEEP_QUEUE,)).run(until=put_off)
 
 
+def fork(request: dict[str, Any]) -> int:
+    """Start one worker; its process id."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            configure_logging(level="error")
+            asyncio.run(work(Path(request["folder"]), request["task"], request["die_after"]))
+            code = 0
+        except BaseException:  # the parent must see a failure, and never run on in a child
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    return pid
+
+
 def main() -> None:
     assert graphs.cycle.VERSION
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                configure_logging(level="error")
-                asyncio.run(work(Path(request["folder"]), request["task"], request["die_after"]))
-                code = 0
-            except BaseException:  # the parent must see a failure, and never run on in a child
-                import traceback
-
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-        _, status = os.waitpid(pid, 0)
-        print(-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status), flush=True)
+        ended = [os.waitpid(pid, 0)[1] for pid in [fork(request) for _ in range(request["workers"])]]
+        print(json.dumps([-os.WTERMSIG(s) if os.WIFSIGNALED(s) else os.WEXITSTATUS(s) for s in ended]), flush=True)
 
 
 if __name__ == "__main__":
