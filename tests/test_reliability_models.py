@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,15 @@ class Newsdesk:
         self.server.script[:] = script
         self.server.requests.clear()
 
-    async def check(self, post: Post = CLEAN) -> ComplianceCheck:
+    async def check(
+        self, post: Post = CLEAN, *, check_type: str = "medical_claim", profile: BrandProfile | None = None
+    ) -> ComplianceCheck:
         revision = Revision(
             brand="acme", content_id="p", content_hash=post.content_hash, post=post, author="creation",
             created_at=self.ctx.clock.now(),
         )  # fmt: skip
-        return await compliance.check(self.ctx, self.piece("instagram"), revision, "medical_claim", packs=("us",))
+        ctx = replace(self.ctx, profile=profile or self.ctx.profile)
+        return await compliance.check(ctx, self.piece("instagram"), revision, check_type, packs=("us",))
 
     async def draft(self, platform: str = "instagram", content_type: str = "quote") -> Draft:
         return await creation.draft(self.ctx, self.piece(platform, content_type), BRIEF, used=())

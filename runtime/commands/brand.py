@@ -135,6 +135,7 @@ def _unapproved(text: str) -> str:
 def warnings_of(profile: BrandProfile) -> list[str]:
     """What a folder that can be read still lacks or contradicts, a line each."""
     from config.platforms import possible
+    from tools.checks.brand_voice import contradictions
 
     found = []
     for cell in profile.grid:
@@ -147,12 +148,7 @@ def warnings_of(profile: BrandProfile) -> list[str]:
     made = {template.content_type for template in profile.templates}
     for kind in sorted({cell.content_type for cell in profile.grid} - made):
         found.append(f"templates.toml has no template for {kind}: the offline model uses its plainest form")
-    wanted = {word.lower() for g in profile.guidelines for word in g.requirements}
-    for guideline in profile.guidelines:
-        for phrase in guideline.restrictions:
-            if phrase.lower() in wanted:
-                found.append(f"guidelines: {phrase!r} is required and forbidden ({guideline.title}): decide which")
-    return found
+    return found + [f"guidelines: {line}: decide which" for line in contradictions(profile)]
 
 
 def unread_documents(folder: Path) -> list[str]:

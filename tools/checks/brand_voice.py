@@ -74,7 +74,7 @@ def contradictions(profile: BrandProfile) -> list[str]:
 def _contradictions(guidelines: tuple[Guideline, ...], claims: tuple[Claim, ...]) -> tuple[str, ...]:
     spoken = [guideline for guideline in guidelines if guideline.type in ("voice", "messaging")]
     banned = [(guideline, phrase) for guideline in spoken for phrase in guideline.restrictions]
-    banned += [(g, _BAN.sub("", r)) for g in spoken for r in g.requirements if _BAN.match(r)]
+    banned += [(g, _DEMAND.sub("", _BAN.sub("", r))) for g in spoken for r in g.requirements if _BAN.match(r)]
     found = []
     for guideline in spoken:
         for requirement in guideline.requirements:
