@@ -479,10 +479,12 @@ async def test_a_tool_that_ignores_cancellation_is_abandoned_its_place_is_free_a
         return ""
 
     box = bench.box(stubborn, agent="creation", effects={"write"})
-    with pytest.raises(ToolFailed, match="did not answer"):
-        await box.call("stubborn")
-    assert len(tool_calls._abandoned["stubborn"]) == 1
-    free.set()
+    try:
+        with pytest.raises(ToolFailed, match="did not answer"):
+            await box.call("stubborn")
+        assert len(tool_calls._abandoned["stubborn"]) == 1
+    finally:
+        free.set()  # or the loop would wait for it when the test has failed
     await done.wait()
     await asyncio.sleep(0)
     assert not wrote
@@ -518,11 +520,13 @@ async def test_a_tool_that_never_ends_is_not_called_for_ever(bench: Bench) -> No
         return ""
 
     box = bench.box(endless, limits=CallLimits(grace_s=0.001))
-    for _ in range(12):
-        with pytest.raises(ToolFailed):
-            await box.call("endless")
-    assert calls == tool_calls.MOST_ABANDONED
-    free.set()
+    try:
+        for _ in range(12):
+            with pytest.raises(ToolFailed):
+                await box.call("endless")
+        assert calls == tool_calls.MOST_ABANDONED
+    finally:
+        free.set()
     await _until(lambda: not tool_calls._abandoned["endless"])
     assert (await box.call("endless")).value == ""
 
@@ -557,10 +561,12 @@ async def test_a_sync_function_that_hangs_is_left_alone(bench: Bench) -> None:
         go.wait(60)
         return ""
 
-    with pytest.raises(ToolFailed, match="did not answer"):
-        await bench.box(hanging).call("hanging")
-    assert len(tool_calls._abandoned["hanging"]) == 1
-    go.set()
+    try:
+        with pytest.raises(ToolFailed, match="did not answer"):
+            await bench.box(hanging).call("hanging")
+        assert len(tool_calls._abandoned["hanging"]) == 1
+    finally:
+        go.set()
     await _until(lambda: not tool_calls._abandoned["hanging"])
 
 

@@ -249,7 +249,7 @@ class Toolbox:
         )
 
     def _note(self, by: Literal["code", "model"], tool: str, arguments: Any, outcome: Any, note: str) -> None:
-        told = arguments if isinstance(arguments, str) else ", ".join(f"{k}={v!r:.60}" for k, v in arguments.items())
+        told = arguments if isinstance(arguments, str) else ", ".join(f"{k}={_short(v)}" for k, v in arguments.items())
         self.made.append(Made(escape(tool)[:64], by, _line(told), outcome, note))
 
     async def record(self) -> None:
@@ -361,6 +361,11 @@ def _counted(result: ToolResult) -> str:
     value, cut = result.value, ", cut short" if result.truncated else ""
     size = f"{len(value)} entries" if isinstance(value, list | dict) else type(value).__name__
     return f"{size} ({result.trust}){cut}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _line(text: object) -> str:

@@ -175,7 +175,9 @@ async def session_show(args: argparse.Namespace) -> int:
         if shape["sources"]:
             console.print(Text("Rests on", style="bold"))
             for title, count in shape["sources"].items():
-                console.print(Text(printable(f"{count} pieces: {title}")), soft_wrap=True)
+                console.print(
+                    Text(printable(f"{count} {'piece' if count == 1 else 'pieces'}: {title}")), soft_wrap=True
+                )
         console.print(Text("Last events", style="bold"))
         for event in events[-12:]:
             who = f" by {event.actor}" if event.actor else ""
