@@ -22,7 +22,8 @@ from tools.publish.fold import Publication
 from tools.publish.ledger import BurstLimit, Ledger
 from tools.publish.protocol import Parcel
 
-TIMES = Times(permit=timedelta(seconds=0.6), send_timeout=timedelta(seconds=0.3), settle=timedelta(seconds=0.6))
+TIMES = Times(permit=timedelta(seconds=2), send_timeout=timedelta(seconds=1), settle=timedelta(seconds=1))
+"""Longer than a busy machine keeps a process waiting: else nobody would ever send in time, and the loop would not end."""
 MANY = BurstLimit(most=10_000)
 
 
