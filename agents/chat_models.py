@@ -50,9 +50,10 @@ class Answer(Generic[V]):
     usage: Tokens
 
 
-def model_chain(settings: Settings) -> tuple[str, ...]:
-    """The model, then its fallbacks, in the order in which they are tried."""
-    names = [settings.model, *settings.model_fallbacks.split(",")]
+def model_chain(settings: Settings, agent: AgentType | None = None) -> tuple[str, ...]:
+    """The model of `agent` (else of all), then the fallbacks, in the order in which they are tried."""
+    own = dict(entry.strip().split("=", 1) for entry in settings.agent_models.split(",") if entry.strip())
+    names = [own.get(str(agent), settings.model), *settings.model_fallbacks.split(",")]
     return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
 
 
@@ -63,7 +64,7 @@ def check_model(settings: Settings) -> None:
         SettingsError: a model's name is malformed.
         UsageError: a hosted model has no key.
     """
-    for name in model_chain(settings):
+    for name in dict.fromkeys(name for agent in AgentType for name in model_chain(settings, agent)):
         scheme, _, rest = name.partition(":")
         if scheme == "offline" and not rest:
             continue
@@ -88,10 +89,9 @@ class Models:
         self._open: dict[str, BaseChatModel] = {}
         self._random = random.Random()  # jitter only; nothing that is stored depends on it
 
-    @property
-    def is_offline(self) -> bool:
-        """Whether no hosted model is configured."""
-        return model_chain(self.settings) == ("offline:",)
+    def is_offline(self, agent: AgentType) -> bool:
+        """Whether `agent` asks no hosted model."""
+        return model_chain(self.settings, agent) == ("offline:",)
 
     async def structured(
         self,
@@ -113,7 +113,7 @@ class Models:
             SettingsError: the server does not accept the key or know the model.
         """
         failed: Unavailable | None = None
-        for name in model_chain(self.settings):
+        for name in model_chain(self.settings, agent):
             asked = _Asked(self, name, schema, agent, system, material, session_id, piece_id, max_output_tokens)
             try:
                 return cast(Answer[V], await self._retried(asked.answer))

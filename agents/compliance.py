@@ -31,7 +31,7 @@ async def check(
     """
     findings = list(lint_post(revision.post, profile=ctx.profile, packs=packs, check_types=[check_type]))
     result, checked_by, sure, note = fold(findings), "rules", confidence(findings), ""
-    if not ctx.models.is_offline:
+    if not ctx.models.is_offline(AgentType.COMPLIANCE):
         try:
             answer = await ctx.models.structured(
                 CheckAnswer,

@@ -52,15 +52,16 @@ class Line:
     """`N calls of the last 28 days`, or `typical sizes`."""
 
 
-async def forecast(records: Records, clock: Clock, *, model: str, pieces: int, days: int, derived: bool) -> list[Line]:
-    """A line for each agent that will ask `model` for a week of `pieces` on `days`; `derived`: the day themes too.
+async def forecast(
+    records: Records, clock: Clock, *, models: Mapping[AgentType, str], pieces: int, days: int, derived: bool
+) -> list[Line]:
+    """A line for each agent that will ask its model for a week of `pieces` on `days`; `derived`: the day themes too.
 
     The offline model costs nothing, and compliance does not ask it. Reads usage rows of the last 28 days; writes nothing.
     """
-    offline = model.startswith("offline")
-    used = {} if offline else await _used(records, clock, model)
-    checks = 0 if offline else CHECKS
-    price = price_of(model)
+    offline = all(name.startswith("offline") for name in models.values())
+    used = {} if offline else await _used(records, clock)
+    checks = 0 if models[AgentType.COMPLIANCE].startswith("offline") else CHECKS
     wanted = {
         AgentType.COORDINATION: (int(derived), int(derived)),
         AgentType.RESEARCH: (days, days),
@@ -71,12 +72,12 @@ async def forecast(records: Records, clock: Clock, *, model: str, pieces: int, d
     for agent, (calls, most) in wanted.items():
         if not most:
             continue
-        known = used.get(agent, [])
+        price, known = price_of(models[agent]), used.get((str(agent), models[agent]), [])
         mean = _mean(known) if known else _TYPICAL[agent]
         lines.append(
             Line(
                 agent=str(agent),
-                model=model,
+                model=models[agent],
                 calls=calls,
                 most_calls=most,
                 expected_usd=round(calls * price.cost(mean), 6),
@@ -87,12 +88,13 @@ async def forecast(records: Records, clock: Clock, *, model: str, pieces: int, d
     return lines
 
 
-async def _used(records: Records, clock: Clock, model: str) -> dict[str, list[Usage]]:
-    used: dict[str, list[Usage]] = {}
+async def _used(records: Records, clock: Clock) -> dict[tuple[str, str], list[Usage]]:
+    """(agent, model) -> its settled calls."""
+    used: dict[tuple[str, str], list[Usage]] = {}
     for n in range(LOOK_BACK.days + 1):
         for row in await records.list_rows(Usage, day=day_of(clock.now() - timedelta(days=n))):
-            if row.status == "settled" and row.model == model and row.output_tokens:
-                used.setdefault(row.agent_type, []).append(row)
+            if row.status == "settled" and row.output_tokens:
+                used.setdefault((row.agent_type, row.model), []).append(row)
     return used
 
 

@@ -80,7 +80,7 @@ async def make_brief(ctx: AgentContext, theme: Theme, day: DayPlan, cycle_key: s
             "keywords": list(theme.keywords),
             "day": {"title": day.title, "angle": day.angle, "keywords": list(day.keywords)},
         }
-        if not ctx.models.is_offline:
+        if not ctx.models.is_offline(AgentType.RESEARCH):
             passages |= await _looked_up(
                 ctx, tools, {**about, "passages": [p.as_material() for p in passages.values()]}
             )

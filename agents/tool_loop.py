@@ -71,7 +71,7 @@ async def look_up(
 
     from agents.chat_models import model_chain
 
-    name = next((name for name in model_chain(models.settings) if not name.startswith("offline")), "")
+    name = next((name for name in model_chain(models.settings, agent) if not name.startswith("offline")), "")
     offered = [as_langchain(spec, tools) for spec in tools.offered()]
     if not name or not offered:
         return []

@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from config.errors import SettingsError
-from config.vocabulary import nearest
+from config.vocabulary import AgentType, nearest
 
 PREFIX = "COPYDESK_"
 _LONGEST = timedelta(days=3650)
@@ -126,6 +126,8 @@ class Settings(BaseModel):
     """`1` allows a Redis on another machine to be used with neither a password nor TLS."""
     model: str = "offline:"
     """Which model writes: `offline:` (templates, no key) or `openai:NAME`."""
+    agent_models: str = ""
+    """Another first model for single agents: comma-separated, as in `compliance=openai:gpt-4o,research=openai:gpt-4o-mini`."""
     embedder: str = "hash-v1"
     """What turns text into vectors: `hash-v1` (lexical, offline) or `openai:text-embedding-3-large`."""
     openai_base_url: str = ""
@@ -180,6 +182,18 @@ class Settings(BaseModel):
     """How long after a permit's deadline a platform may still show the post, in seconds."""
     late_horizon: Seconds = timedelta(days=14)
     """A post that cannot be arranged within this time of its slot is missed, in seconds."""
+
+    @field_validator("agent_models")
+    @classmethod
+    def _agent_models(cls, value: str) -> str:
+        for entry in filter(None, map(str.strip, value.split(","))):
+            agent, _, model = entry.partition("=")
+            known = [str(name) for name in AgentType]
+            if agent not in known:
+                raise ValueError(f"names the agent {agent!r}{nearest(agent, known)}; there are: {', '.join(known)}")
+            if not model.strip():
+                raise ValueError(f"gives {agent} no model: write {agent}=openai:NAME")
+        return value
 
     @field_validator("embedder")
     @classmethod

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from agents.chat_models import model_chain
 from agents.forecast import Line, forecast
 from agents.spending import counted, day_of
 from config.brand_profile import DAYS, BrandProfile, Theme
 from config.errors import Unsupported
 from config.platforms import possible
-from config.vocabulary import TERMINAL_PIECE, SessionStatus
+from config.vocabulary import TERMINAL_PIECE, AgentType, SessionStatus
 from graphs.grid import GridChange, edit_grid
 from graphs.sessions import session_piece_ids
 from graphs.week import Slot, monday, week_slots
@@ -116,7 +117,7 @@ async def plan_week(
     lines = await forecast(
         records,
         runtime.clock,
-        model=runtime.settings.model,
+        models={agent: model_chain(runtime.settings, agent)[0] for agent in AgentType},
         pieces=len(made),
         days=len(days),
         derived=len(titles) < len(days),

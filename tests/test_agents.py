@@ -17,6 +17,8 @@ from agents.agent import AgentContext, Brief, DayPlan, Fact
 from agents.answers import BriefAnswer, CheckAnswer, ChosenFact, Citation, Concern, PostAnswer
 from agents.chat_models import Answer, Models
 from agents.compose import PLACEHOLDER, compose
+from agents.extract import plan_week
+from agents.quotable import stands_alone
 from agents.sentences import screen_lines, split_sentences, visible
 from agents.spending import Spending, Tokens
 from config.brand_profile import BrandProfile, DayTheme, Guideline, Template, Theme
@@ -24,7 +26,7 @@ from config.clock import ManualClock
 from config.errors import BadInput, ModelRefused, OverBudget, Unavailable
 from config.platforms import possible
 from config.settings import Settings
-from config.vocabulary import CheckResult, Severity
+from config.vocabulary import AgentType, CheckResult, Severity
 from memory.cache.protocol import open_cache
 from memory.embedding.protocol import open_embedder
 from memory.records.protocol import open_records
@@ -318,7 +320,8 @@ def test_whatever_the_facts_say_a_post_fits_or_its_gaps_are_named(
 class ScriptedModels:
     """Stands for a hosted model: answers, or raises, what the test says."""
 
-    is_offline = False
+    def is_offline(self, agent: AgentType) -> bool:
+        return False
 
     def __init__(self, outcome: BaseModel | Exception) -> None:
         self.outcome = outcome
@@ -472,3 +475,79 @@ def test_what_is_on_screen_is_the_whole_sentence_a_breath_a_line() -> None:
     assert screen_lines("Place one hand on your belly, and then let the other one rest on it.")[0] == (
         "Place one hand on your belly"
     )
+
+
+ALONE = (
+    "We all need to drink water.",
+    "It's normal to forget things once in awhile.",
+    "If you think you're dehydrated, drink small amounts of water over a period of time.",
+    "Put the phone in another room, because a silent phone on the table is still loud.",
+    "Dr. Lee keeps the curtains open.",
+    "The United States has one of the safest water supplies in the world.",
+    "Guests may bring a book, a letter or a friend.",
+)
+LEANING = (
+    "They can pass through your skin.",  # who?
+    "This type of stress can last for weeks.",
+    "It depends on the condition of the source water.",
+    "But even ten minutes at a time is fine.",
+    "However, nobody knows how well it works.",
+    "Others water the plants, one by one.",
+    "Examples include a walk and a book.",
+    "There are four main types and each type is different.",
+    "The second might be a tidy table.",
+    "Discuss it with your doctor.",
+    "Both types have something for them.",
+    "Some, like a vegetarian diet, don't include meats.",
+    "Avoid sunlamps and tanning beds Check your skin regularly for changes.",  # two sentences run into one
+    "Traumatic stress, which happens when you are in danger.",  # half of one
+    "Using handle coatings or special gloves.",
+    "Would you like to know more?",
+    "Learn more about sleep on our pages.",
+    "Call us at 555 123 4567 on any day.",
+    "Write to news@example.org for a copy.",
+    "12 Market Street is where we are, and we like it there.",
+    "Page last updated in May.",
+    "Mint does the same in summer.",
+)
+
+
+@pytest.mark.parametrize("sentence", ALONE)
+def test_a_whole_sentence_about_something_can_be_quoted(sentence: str) -> None:
+    assert stands_alone(sentence)
+
+
+@pytest.mark.parametrize("sentence", LEANING)
+def test_what_leans_on_another_sentence_or_is_none_is_not_quoted(sentence: str) -> None:
+    assert not stands_alone(sentence)
+
+
+def test_the_last_item_of_a_list_and_a_label_are_not_part_of_a_sentence() -> None:
+    page = """Summary : Fiber is a substance in plants. To protect yourself
+- Stay in the shade
+- Wear a hat and long sleeves Check the sky before you leave the house. Clouds are no roof.
+"""
+    assert split_sentences(page) == ["Fiber is a substance in plants.", "Clouds are no roof."]
+
+
+def test_days_are_named_after_pages_that_speak_of_the_theme_and_no_two_alike() -> None:
+    def page(title: str, *sentences: str) -> dict[str, Any]:
+        return {"id": title, "source": title, "text": " ".join(sentences), "score": 0.5}
+
+    pages = [
+        page("Rye bread", "Rye bread rises slowly in a bowl.", "Bread keeps for a week in linen.", "Rye bread likes butter and salt."),
+        page("Walking", "A walk needs no goal at all.", "Walk to the corner and come back.", "The path walks with you for once."),
+        page("Ovens", "An oven for bread is hot and heavy.", "Bread leaves the oven with a crust.", "Steam in the oven helps the bread."),
+    ]  # fmt: skip
+    week = plan_week({"theme": {"title": "Bread", "keywords": ["bread"]}, "days": [1, 2, 3], "passages": pages})
+    titles = [day["title"] for day in week["days"]]
+    assert titles == ["Rye bread", "Ovens", "Bread on Wednesday"]
+    unnamed = {"title": "Bread", "keywords": ["bread"], "unnamed": ["Ovens"]}
+    week = plan_week({"theme": unnamed, "days": [1, 2], "passages": pages})
+    assert [day["title"] for day in week["days"]] == ["Rye bread", "Bread on Tuesday"]
+
+
+def test_related_words_lead_to_pages_that_do_not_name_the_theme() -> None:
+    profile = PROFILE.model_copy(update={"related": (("sleep", "bed", "night"), ("tea", "cup"))})
+    assert profile.related_to(["Sleep", "better"]) == ("bed", "night")
+    assert profile.related_to(["walking"]) == ()

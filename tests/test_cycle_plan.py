@@ -11,6 +11,7 @@ from agents.spending import Tokens, day_of, price_of
 from config.brand_profile import Cell, find_brand_folder, load_brand
 from config.clock import ManualClock
 from config.errors import BadInput
+from config.vocabulary import AgentType
 from graphs.grid import GridChange, cell_name, edit_grid, parse_change
 from memory.records.protocol import open_records
 from memory.rows.sessions import Usage
@@ -141,7 +142,7 @@ async def test_the_forecast_rests_on_what_calls_used_and_never_falls_short_of_ev
     clock, model = ManualClock(), "openai:gpt-4o-mini"
     async with open_records(f"sqlite:///{tmp_path}/records.db", clock=clock) as store:
         records = store.for_brand("acme")
-        guess = await forecast(records, clock, model=model, pieces=10, days=5, derived=True)
+        guess = await forecast(records, clock, models=dict.fromkeys(AgentType, model), pieces=10, days=5, derived=True)
         assert {line.agent: (line.calls, line.most_calls) for line in guess} == {
             "coordination": (1, 1),
             "research": (5, 5),
@@ -168,11 +169,16 @@ async def test_the_forecast_rests_on_what_calls_used_and_never_falls_short_of_ev
                 )
             )
         known = {
-            line.agent: line for line in await forecast(records, clock, model=model, pieces=10, days=5, derived=False)
+            line.agent: line
+            for line in await forecast(
+                records, clock, models=dict.fromkeys(AgentType, model), pieces=10, days=5, derived=False
+            )
         }
         assert "coordination" not in known
         assert known["creation"].basis == "4 calls of the last 28 days"
         assert known["creation"].expected_usd == pytest.approx(10 * price_of(model).cost(Tokens(1001, 100)), abs=1e-6)
         assert all(line.at_most_usd >= line.expected_usd for line in known.values())
-        free = await forecast(records, clock, model="offline:", pieces=10, days=5, derived=False)
+        free = await forecast(
+            records, clock, models=dict.fromkeys(AgentType, "offline:"), pieces=10, days=5, derived=False
+        )
         assert sum(line.at_most_usd for line in free) == 0

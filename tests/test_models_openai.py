@@ -349,6 +349,8 @@ def test_a_missing_key_is_said_at_the_start_and_not_at_the_first_call(tmp_path: 
         check_model(Settings(model="offline:", model_fallbacks="openai:gpt-4o"))
     with pytest.raises(SettingsError, match="'gpt-4o'"):
         check_model(Settings(model="gpt-4o"))
+    with pytest.raises(SettingsError, match="'gpt-4o'"):
+        check_model(Settings(agent_models="research=gpt-4o"))
     check_model(Settings(model="openai:gpt-4o-mini", openai_base_url="http://127.0.0.1:1/v1"))
     check_model(Settings(model="offline:"))
     assert model_chain(Settings(model="offline:", model_fallbacks=" openai:a ,,openai:b,offline:")) == (
@@ -379,3 +381,25 @@ async def test_an_embedder_that_is_away_is_unavailable() -> None:
 def test_an_embedder_without_a_key_is_refused_at_the_start() -> None:
     with pytest.raises(UsageError, match="OPENAI_API_KEY"):
         open_openai_embedder("text-embedding-3-large", settings=Settings())
+
+
+def test_an_agent_may_have_a_model_of_its_own(tmp_path: Path) -> None:
+    settings = Settings(
+        model="offline:", agent_models="compliance=openai:a, research=openai:b", model_fallbacks="offline:"
+    )
+    assert {agent: model_chain(settings, agent) for agent in AgentType} == {
+        AgentType.RESEARCH: ("openai:b", "offline:"),
+        AgentType.CREATION: ("offline:",),
+        AgentType.COMPLIANCE: ("openai:a", "offline:"),
+        AgentType.COORDINATION: ("offline:",),
+    }
+    for value, said in (("complaince=openai:a", "did you mean 'compliance'"), ("research=", "no model")):
+        with pytest.raises(ValueError, match=said):
+            Settings(agent_models=value)
+
+
+async def test_the_agents_own_model_is_the_one_that_is_asked(tmp_path: Path) -> None:
+    async with a_desk(tmp_path, GOOD, agent_models="creation=openai:gpt-4o") as desk:
+        await desk.ask()
+        [request] = desk.server.requests
+        assert request["model"] == "gpt-4o"

@@ -17,7 +17,7 @@ from agents.chat_models import Answer, Models
 from agents.spending import Spending, Tokens
 from config.clock import ManualClock
 from config.settings import Settings
-from config.vocabulary import PieceState
+from config.vocabulary import AgentType, PieceState
 from graphs.sessions import session_piece_ids
 from memory.queue.protocol import GENERATION_QUEUE
 from memory.records.protocol import Records
@@ -97,8 +97,7 @@ class ScriptedModels(Models):
         super().__init__(settings, spending, clock)
         self.script = script
 
-    @property
-    def is_offline(self) -> bool:
+    def is_offline(self, agent: AgentType) -> bool:
         return self.script.read is None
 
     async def structured(self, schema: Any, *, material: Mapping[str, Any], **rest: Any) -> Answer[Any]:
