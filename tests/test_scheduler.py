@@ -1,4 +1,4 @@
-"""Schedules in time: 400 days of wall clocks in twelve zones, with outages, pauses, clock steps, and machines that race and sleep.
+"""Schedules in time: 400 days of wall clocks in twelve zones, with outages, pauses, clock steps, and machines that race, sleep and die.
 
 What must become of each slot is worked out a second time here, from the words of the policy and by another road: an offset is
 looked up, never resolved by the code under test.
@@ -139,7 +139,7 @@ class World:
             clock.step(now - clock.now())
 
     async def look(self, name: str) -> None:
-        """One machine looks, or both at once; one of the two may fall asleep at any call, and goes on much later."""
+        """One machine looks, or both at once or one after the other; the first of two may stop at any call, for good or for long."""
         if self.asleep is not None and self.rng.random() < 0.5:
             self.machines[0].wake()
             await self.schedulers[1].look(name)  # the sleeper goes on while another looks
@@ -155,15 +155,25 @@ class World:
         else:
             suspended = asyncio.create_task(self.machines[0].suspend_after(self.rng.randrange(24)).wait())
             sleeper = asyncio.create_task(self.schedulers[0].look(name))
-            await self.schedulers[1].look(name)
+            at_once = self.rng.random() < 0.5
+            if at_once:
+                await self.schedulers[1].look(name)
             await asyncio.wait({sleeper, suspended}, return_when=asyncio.FIRST_COMPLETED)
             suspended.cancel()
             if sleeper.done():
                 self.machines[0].wake()
                 await sleeper
-            else:
+                return
+            if not at_once:
+                await self.schedulers[1].look(name)
+            if self.rng.random() < 0.5:
                 self.asleep = sleeper
                 self.seen["slept"] += 1
+            else:
+                sleeper.cancel()
+                await asyncio.wait({sleeper})
+                self.machines[0].wake()
+                self.seen["killed"] += 1
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -212,7 +222,8 @@ async def test_every_slot_of_400_days_is_decided_once_as_the_policy_says(zone: s
     assert min(counts[kind] for kind in ("fired", "coalesced", "missed")) > 0, counts
     assert counts.total() > 6 * 50
     assert world.seen["raced"] > 20
-    assert world.seen["slept"] > 5
+    assert world.seen["slept"] > 3
+    assert world.seen["killed"] > 3
 
 
 # Wall clocks, one case a row
