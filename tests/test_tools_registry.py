@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from config.errors import BadInput, DuplicateName, LeaseLost, Unavailable, Uncertain, UnknownTool, Unsupported
 from config.vocabulary import Trust
@@ -267,14 +268,21 @@ def test_two_tools_with_one_name_are_refused_naming_both() -> None:
         ("[" * 100_000, "JSON"),
     ],
 )
-async def test_wrong_arguments_are_named_and_nothing_is_called(bench: Bench, arguments: Any, says: str) -> None:
+def test_wrong_arguments_are_named(arguments: Any, says: str) -> None:
     with pytest.raises(ToolRetry) as refused:
         weather.parse(arguments)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
-    if isinstance(arguments, dict):
+
+
+async def test_a_call_with_wrong_arguments_is_not_made(bench: Bench) -> None:
+    log: list[str] = []
+    box = bench.box(counting(log))
+    for arguments in ({}, {"word": 1}, {"word": "a", "more": 1}):
         with pytest.raises(ToolRetry):
-            await bench.box(weather).call("weather", **arguments)
+            await box.call("count", **arguments)
+    await box.answer([ToolCall("1", "count", "{"), ToolCall("2", "count", {"word": None})])
+    assert log == []
 
 
 @given(
@@ -282,7 +290,7 @@ async def test_wrong_arguments_are_named_and_nothing_is_called(bench: Bench, arg
         st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
     )
 )
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=60, deadline=None)
 def test_whatever_a_model_sends_is_taken_or_refused_in_one_line(value: Any) -> None:
     for arguments in (value if isinstance(value, dict) else {"place": value}, json.dumps(value)):
         try:
@@ -408,7 +416,7 @@ PLAIN = st.recursive(
 
 
 @given(PLAIN, st.integers(64, 400))
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=80, deadline=None)
 def test_no_result_is_over_its_size_and_a_whole_one_is_whole(value: Any, limit: int) -> None:
     result = to_result("t", value, trust=Trust.WEB, limit=limit)
     assert len(json.dumps(result.value, ensure_ascii=False, allow_nan=False).encode()) <= limit
@@ -550,6 +558,23 @@ async def test_a_sync_function_runs_in_a_thread_of_its_own_and_the_loop_goes_on(
     go.set()  # from the loop, which therefore is not blocked
     assert (await call).value == "x"
     assert names == ["tool-blocking"]
+
+
+async def test_a_tool_that_held_up_the_event_loop_is_named_in_the_log(bench: Bench) -> None:
+    held = timedelta(0)
+
+    @tool(agents={"research"}, timeout_s=5)
+    async def blocking() -> str:
+        """Block."""
+        bench.clock.advance(held)  # as if it had computed for so long without giving way
+        return "done"
+
+    with capture_logs() as logs:
+        assert (await bench.box(blocking).call("blocking")).value == "done"
+        assert logs == []
+        held = timedelta(minutes=1)
+        assert (await bench.box(blocking).call("blocking")).value == "done"
+    assert logs == [{"event": "tool.blocked_loop", "tool": "blocking", "seconds": 60.0, "log_level": "warning"}]
 
 
 async def test_a_sync_function_that_hangs_is_left_alone(bench: Bench) -> None:

@@ -100,10 +100,12 @@ def test_the_installed_command_runs_the_demo_from_an_empty_folder(installed: Pat
 def test_an_installed_plugin_imports_the_public_module_alone(installed: Path, tmp_path: Path) -> None:
     program = (
         "import copydesk; copydesk.register_platform('linkedin'); print(copydesk.open_runtime.__module__);"
-        "import config; print(config.__file__)"
+        "import config; print(config.__file__); from copydesk import tool, ToolContext, ToolRetry, ToolFailed"
     )
     done = run(installed / "python", "-c", program, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     module, config = done.stdout.split()
     assert module == "runtime.compose"
     assert "_copydesk" in Path(config).parts
+    listed = run(installed / "copydesk", "tools", "list", cwd=tmp_path)
+    assert "search_knowledge" in listed.stdout, listed.stderr

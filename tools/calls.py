@@ -223,10 +223,14 @@ class Toolbox:
         call = Call(spec.name, spec.effect)
         if spec.context_parameter:
             arguments = {**arguments, spec.context_parameter: self._context(call)}
-        running = _start(spec, arguments)
+        begun, running = self._clock.boottime(), _start(spec, arguments)
         try:
             await asyncio.wait({running}, timeout=spec.timeout_s)
+            took = self._clock.boottime() - begun
             if running.done():
+                if took > spec.timeout_s + self._limits.grace_s:
+                    # It would have been cancelled in time, had the loop been free to do it.
+                    log.warning("tool.blocked_loop", tool=spec.name, seconds=round(took, 1))
                 return to_result(spec.name, _returned(spec, running), trust=spec.trust, limit=self._limits.result_bytes)
             raise ToolFailed(f"tool {spec.name!r} did not answer in {spec.timeout_s:g} s")
         finally:
