@@ -104,16 +104,26 @@ async def ours(role: str, url: str, n: int, mode: str) -> None:
             jobs.ran(lease.task.payload["at"])
             await queue.complete(lease)
 
+        ended = asyncio.Event()
+
+        def forget(task: asyncio.Task[None]) -> None:
+            running.discard(task)
+            ended.set()
+
         async def work() -> None:
             while True:
+                ended.clear()
                 free = IN_FLIGHT - len(running)
-                leases = await queue.claim(["work"], owner=owner, ttl=ttl, limit=free) if free else []
+                if not free:
+                    await ended.wait()
+                    continue
+                leases = await queue.claim(["work"], owner=owner, ttl=ttl, limit=free)
                 for lease in leases:
                     task = asyncio.create_task(run(lease))
                     running.add(task)
-                    task.add_done_callback(running.discard)
-                if leases or not free:
-                    await asyncio.sleep(0)
+                    task.add_done_callback(forget)
+                if leases:
+                    await asyncio.sleep(0)  # the jobs begin, and what they ask for travels with the next claim
                 else:
                     await queue.wait_for_work(["work"], at_most=timedelta(seconds=1))
 

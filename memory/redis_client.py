@@ -17,10 +17,11 @@ import asyncio
 import hashlib
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import redis.exceptions as driver
@@ -138,19 +139,22 @@ class RedisServer:
         self.client: Any = client
         self.address = address
         self._shas: dict[str, str] = {}
-        self._pinned: Any = None
+        self._pinned: dict[str, Any] = {}
 
-    async def call(self, *command: Any) -> Any:
-        """Send one command once. Raises our errors."""
+    async def call(self, *command: Any, pinned: str = "") -> Any:
+        """Send one command once. Raises our errors. `pinned`: as for `script`."""
         try:
-            return await self.client.execute_command(*command)
+            return await self._sender(pinned)(*command)
         except (driver.RedisError, *UNAVAILABLE, *REFUSED, OSError) as error:
             raise translate_error(error, self.address.shown) from error
 
-    async def script(self, text: str, keys: list[str], arguments: list[Any], *, pinned: bool = False) -> Any:
-        """Run a script once. Raises our errors. `pinned`: on a connection kept for one caller, who waits for each answer."""
+    async def script(self, text: str, keys: list[str], arguments: list[Any], *, pinned: str = "") -> Any:
+        """Run a script once. Raises our errors.
+
+        `pinned`: on a connection of that name, kept for one caller, who waits for each answer.
+        """
         sha = self._shas.get(text) or self._shas.setdefault(text, hashlib.sha1(text.encode()).hexdigest())
-        send = self._send_pinned if pinned and self.address.kind != "cluster" else self.client.execute_command
+        send = self._sender(pinned)
         try:
             try:
                 return await send("EVALSHA", sha, len(keys), *keys, *arguments)
@@ -159,27 +163,33 @@ class RedisServer:
         except (driver.RedisError, *UNAVAILABLE, *REFUSED, OSError) as error:
             raise translate_error(error, self.address.shown) from error
 
-    async def _send_pinned(self, *command: Any) -> Any:
+    def _sender(self, pinned: str) -> Callable[..., Awaitable[Any]]:
+        if pinned and self.address.kind != "cluster":
+            return partial(self._send_pinned, pinned)
+        return cast(Callable[..., Awaitable[Any]], self.client.execute_command)
+
+    async def _send_pinned(self, name: str, *command: Any) -> Any:
         # Past the client, whose bookkeeping costs as much as the command; one time limit for sending and reading, because the
         # driver's own makes a task for each.
         async with asyncio.timeout(TIMEOUT_S):
-            if self._pinned is None:
-                self._pinned = await self.client.connection_pool.get_connection()
-                self._pinned.socket_timeout = None
-            connection = self._pinned
+            if name not in self._pinned:
+                connection = await self.client.connection_pool.get_connection()
+                connection.socket_timeout = None
+                self._pinned[name] = connection
+            connection = self._pinned[name]
             if not connection.is_connected:
                 await connection.connect()
             await connection.send_packed_command(_packed(command))
             return await connection.read_response()
 
     async def unpin(self) -> None:
-        """Close the pinned connection, if there is one."""
-        if self._pinned is not None:
-            await self._pinned.disconnect()
-            await self.client.connection_pool.release(self._pinned)
-            self._pinned = None
+        """Close the pinned connections."""
+        while self._pinned:
+            _, connection = self._pinned.popitem()
+            await connection.disconnect()
+            await self.client.connection_pool.release(connection)
 
-    async def repeat_script(self, text: str, keys: list[str], arguments: list[Any], *, pinned: bool = False) -> Any:
+    async def repeat_script(self, text: str, keys: list[str], arguments: list[Any], *, pinned: str = "") -> Any:
         """Run a script that is harmless to repeat, again while the server is away for a moment. Raises our errors."""
         for pause in PAUSES_S:
             try:

@@ -94,7 +94,7 @@ class RedisLane:
         arguments: list[Any] = [self._now(), self._name, number, self._extra]
         for verb, given, _, _ in batch:
             arguments += (verb, len(given), *given)
-        answer = await self._server.repeat_script(self._script, [self._key], arguments, pinned=True)
+        answer = await self._server.repeat_script(self._script, [self._key], arguments, pinned=self._name)
         return _taken_apart(answer)
 
 

@@ -398,6 +398,37 @@ async def test_a_wait_goes_on_when_its_connection_is_cut_and_when_everything_is_
                 await queue.complete(*await claim(queue))
 
 
+@pytest.mark.parametrize("what", ["comes due", "was added", "is added"])
+async def test_a_wait_that_follows_a_claim_of_nothing_misses_nothing_since(tmp_path: Path, what: str) -> None:
+    clock, url = SystemClock(), redis_url(tmp_path)
+    async with open_queue(url, clock=clock) as queue, open_queue(url, clock=clock) as other:
+        if what == "comes due":
+            await queue.enqueue(a_task(clock, run_at=clock.now() + 50 * MS))
+        assert await claim(queue) == []
+        if what == "was added":
+            await other.enqueue(a_task(clock))
+        waiting = asyncio.create_task(queue.wait_for_work(["work"], at_most=10 * MINUTE))
+        await asyncio.sleep(0.01)
+        if what == "is added":
+            await other.enqueue(a_task(clock))
+        async with asyncio.timeout(30):
+            assert await waiting
+        assert len(await claim(queue)) == 1
+
+
+async def test_a_claim_of_nothing_that_nobody_waits_for_any_more_harms_nothing(tmp_path: Path) -> None:
+    clock = SystemClock()
+    async with open_queue(redis_url(tmp_path), clock=clock) as queue:
+        waiting = asyncio.create_task(claim(queue))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await queue.depths() == {}
+        await queue.enqueue(a_task(clock))
+        assert len(await claim(queue)) == 1
+
+
 async def test_nothing_is_said_where_nobody_waits(queue: TaskQueue, tmp_path: Path, clock: ManualClock) -> None:
     prefix = redis_url(tmp_path).partition("prefix=")[2]
     stream = f"{{{prefix}}}:queue:|hints"

@@ -352,44 +352,10 @@ local function asked(a, at)
   return names, ids
 end
 
--- token, owner, the owner's name, ttl in ms, limit, solo as 0 or 1, the number of queues, the queues, 'only' and the ids
-function verbs.claim(a)
-  local token, owner, limit, solo = a[1], a[3], tonumber(a[5]), a[6] == '1'
-  local expires_at = string.format('%.0f', now + tonumber(a[4]))
-  local names, ids = asked(a, 7)
-  take_back_ended()
-  local open = open_queues(names, limit)
-  local best
-  if ids then
-    best = best_named(open, solo, limit, ids)
-  else
-    best = best_of_all(open, solo and '|suspect' or '|ready', limit)
-  end
-  local answers, n = { expires_at }, 0
-  for _, one in ipairs(best) do
-    -- A hash that was lost alone leaves its old place behind; enqueued again, the task would stand here twice.
-    local task = written(one.id, 'waiting')
-    if task then
-      n = n + 1
-      call('HSET', task_key(one.id), 'state', 'leased', 'token', token .. '.' .. n, 'expires_at', expires_at, 'owner', owner,
-        'solo', a[6])
-      call('ZADD', P .. '|leased', expires_at, one.member)
-      count('waiting', one.queue, -1)
-      count('leased', one.queue, 1)
-      answers[n + 1] = task
-    end
-  end
-  if n > 0 and call('HEXISTS', P .. '|owners', owner) == 0 then call('HSET', P .. '|owners', owner, a[2]) end
-  return answers
-end
-
--- solo as 0 or 1 (1: suspects count as well), the number of queues, the queues, 'only' and the ids. Answers 1 where a claim
--- would find something; else 0, in how many ms at the soonest it will by itself (empty: never), and the last hint.
-function verbs.wait(a)
-  call('HDEL', P .. '|queues', 'wait|')  -- needs no memory, and lets the rest be written when there is none
-  local names, ids = asked(a, 2)
-  take_back_ended()
-  local open, soonest = open_queues(names, 1), math.huge
+-- Nothing can be claimed: in how many ms at the soonest it can by itself (empty: never), and the last hint; from now on, what
+-- changes these queues is told in another. False where something can. `classes` are those that count.
+local function await(names, ids, open, classes)
+  local soonest = math.huge
   local function look(key)
     local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
     soonest = math.min(soonest, tonumber(first[2] or math.huge))
@@ -398,20 +364,72 @@ function verbs.wait(a)
   for _, queue in ipairs(open) do
     local key = P .. queue.name
     if not ids then look(key .. '|delayed') end
-    for _, class in ipairs(a[1] == '1' and { '|ready', '|suspect' } or { '|ready' }) do
+    for _, class in ipairs(classes) do
       for _, level in ipairs(ids and {} or call('ZRANGE', key .. class, 0, -1)) do look(key .. class .. '|' .. level) end
     end
     for _, id in ipairs(ids or {}) do
       local t = load(id)
-      if t and t.state == 'waiting' and t.queue == queue.name and (a[1] == '1' or t.deaths < 2) then
+      if t and t.state == 'waiting' and t.queue == queue.name and (classes[2] or t.deaths < 2) then
         soonest = math.min(soonest, tonumber(t.run_at))
       end
     end
   end
-  if soonest <= now then return { 1 } end
+  if soonest <= now then return false end
   for _, queue in ipairs(names) do call('HSET', P .. '|queues', 'wait|' .. queue, 1) end
   local last = call('XREVRANGE', P .. '|hints', '+', '-', 'COUNT', 1)
-  return { 0, soonest < math.huge and string.format('%.0f', soonest - now) or '', last[1] and last[1][1] or '0-0' }
+  return soonest < math.huge and string.format('%.0f', soonest - now) or '', last[1] and last[1][1] or '0-0'
+end
+
+-- token, owner, the owner's name, ttl in ms, limit, solo as 0 or 1, the number of queues, the queues, 'only' and the ids
+function verbs.claim(a)
+  local token, owner, limit, solo = a[1], a[3], tonumber(a[5]), a[6] == '1'
+  local expires_at = string.format('%.0f', now + tonumber(a[4]))
+  local names, ids = asked(a, 7)
+  take_back_ended()
+  call('HDEL', P .. '|queues', 'wait|')  -- needs no memory, and lets the rest be written when there is none
+  local open = open_queues(names, limit)
+  local best
+  if ids then
+    best = best_named(open, solo, limit, ids)
+  else
+    best = best_of_all(open, solo and '|suspect' or '|ready', limit)
+  end
+  local answers, n, leased = { expires_at }, 0, {}
+  for _, one in ipairs(best) do
+    -- A hash that was lost alone leaves its old place behind; enqueued again, the task would stand here twice.
+    local task = written(one.id, 'waiting')
+    if task then
+      n = n + 1
+      call('HSET', task_key(one.id), 'state', 'leased', 'token', token .. '.' .. n, 'expires_at', expires_at, 'owner', owner,
+        'solo', a[6])
+      leased[#leased + 1] = expires_at
+      leased[#leased + 1] = one.member
+      if #leased == 1000 then  -- unpack() has a bound
+        call('ZADD', P .. '|leased', unpack(leased))
+        leased = {}
+      end
+      count('waiting', one.queue, -1)
+      count('leased', one.queue, 1)
+      answers[n + 1] = task
+    end
+  end
+  if #leased > 0 then call('ZADD', P .. '|leased', unpack(leased)) end
+  if #best == 0 and not solo and not ids then  -- whoever waits next need not ask again
+    local in_ms, last = await(names, ids, open, { '|ready' })
+    if in_ms then return { expires_at, '', in_ms, last } end
+  end
+  if n > 0 and call('HEXISTS', P .. '|owners', owner) == 0 then call('HSET', P .. '|owners', owner, a[2]) end
+  return answers
+end
+
+-- solo as 0 or 1 (1: suspects count as well), the number of queues, the queues, 'only' and the ids. Answers 1 where a claim
+-- would find something, else what `await` says.
+function verbs.wait(a)
+  call('HDEL', P .. '|queues', 'wait|')  -- needs no memory, and lets the rest be written when there is none
+  local names, ids = asked(a, 2)
+  take_back_ended()
+  local in_ms, last = await(names, ids, open_queues(names, 1), a[1] == '1' and { '|ready', '|suspect' } or { '|ready' })
+  return in_ms and { in_ms, last } or { 1 }
 end
 
 -- ttl in ms, then id and token of each lease

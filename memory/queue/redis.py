@@ -46,6 +46,8 @@ class RedisTaskQueue(TaskQueue):
         self._lane = lane
         self._hints = hints
         self._clock = clock
+        self._server_time = isinstance(clock, SystemClock)
+        self._found_nothing: tuple[list[str], int, float, bytes, bytes] | None = None
 
     async def enqueue(self, *tasks: Task) -> list[Enqueued]:
         now = self._clock.now()
@@ -83,6 +85,7 @@ class RedisTaskQueue(TaskQueue):
         while len(leases) < wanted:
             token, room = new_token(), wanted - len(leases)
             arguments = [token, *_named(owner), ttl_ms, room, int(solo), *asked_for]
+            heard, began = self._hints.heard, asyncio.get_running_loop().time()
             asked = self._lane.ask_soon("claim", arguments)
             try:
                 expires_at, *rows = await asyncio.shield(asked)
@@ -90,6 +93,9 @@ class RedisTaskQueue(TaskQueue):
                 # Nobody is left to do what the answer will bring: give it back, rather than let the leases run out.
                 asked.add_done_callback(partial(self._unclaim, token))
                 raise
+            if rows and not rows[0]:
+                self._found_nothing = (names, heard, began, rows[1], rows[2])
+                break
             until, unreadable = from_millis(int(expires_at)), 0
             for n, row in enumerate(rows, 1):
                 proof = f"{token}.{n}"
@@ -105,7 +111,8 @@ class RedisTaskQueue(TaskQueue):
 
     def _unclaim(self, token: str, answer: asyncio.Future[Any]) -> None:
         if not answer.cancelled() and answer.exception() is None:
-            for n, row in enumerate(answer.result()[1:], 1):
+            rows = answer.result()[1:]
+            for n, row in enumerate(rows if rows and rows[0] else [], 1):
                 self._lane.ask_soon("give_back", [_readable_task_of(row).id, f"{token}.{n}", ""])
 
     async def wait_for_work(
@@ -115,15 +122,23 @@ class RedisTaskQueue(TaskQueue):
         asked = [int(solo), len(names), *names, *([] if only is None else ["only", *only])]
         time = asyncio.get_running_loop().time
         deadline = time() + at_most.total_seconds()
+        # The last claim may have found nothing in these queues, and then said what this would ask for.
+        known, self._found_nothing = self._found_nothing, None
+        if solo or only is not None or not self._server_time or (known and known[0] != names):
+            known = None
         while True:
-            heard = self._hints.heard
-            found, *more = await self._lane.ask("wait", asked)
-            if found == b"1" or time() >= deadline:
-                return found == b"1"
-            in_ms, last = (text.decode() for text in more)
+            if known:
+                _, heard, began, in_ms, last = known
+                known = None
+            else:
+                heard, began = self._hints.heard, time()
+                in_ms, *more = await self._lane.ask("wait", asked)
+                if not more or time() >= deadline:
+                    return not more
+                (last,) = more
             if self._hints.heard == heard:  # else one came since, and perhaps before the answer did
-                left = min(deadline - time(), int(in_ms) / 1000 if in_ms else float("inf"))
-                await self._hints.next(after=last, timeout_s=left)
+                end = min(deadline, began + int(in_ms) / 1000 if in_ms else deadline)
+                await self._hints.next(after=last.decode(), timeout_s=end - time())
 
     async def extend(self, leases: Sequence[Lease], *, ttl: timedelta) -> list[Lease | None]:
         ttl_ms = check_ttl(ttl)

@@ -63,7 +63,9 @@ class Hints:
                 self._wanted.clear()
                 await self._wanted.wait()
             try:
-                came = await self._server.call("XREAD", "BLOCK", _BLOCK_MS, "STREAMS", self._key, self._after)
+                came = await self._server.call(
+                    "XREAD", "BLOCK", _BLOCK_MS, "STREAMS", self._key, self._after, pinned="hints"
+                )
             except CopydeskError:
                 await asyncio.sleep(_PAUSE_S)  # the next look of those who wait tells them what is wrong
                 continue
