@@ -247,3 +247,38 @@ def absence_of_records_is_the_tasks_fault() -> None:
         return False
 
     Breaker.caused = never  # type: ignore[method-assign]
+
+
+@mutation(
+    "tests/test_tools_matrix.py::test_every_role_effect_and_tool_runs_or_is_refused_alike_for_our_code_and_for_a_model"
+)
+def any_role_may_have_any_effect() -> None:
+    """The matrix of roles and effects allows everything."""
+    from tools import calls
+
+    calls.may = lambda role, effect: True
+
+
+@mutation("tests/test_tools_registry.py::test_after_any_other_end_it_is_uncertain_for_ever_and_never_repeated")
+def an_effect_that_was_started_is_started_again() -> None:
+    """A tool's effect that somebody started and nobody ended is taken for one that never began."""
+    from dataclasses import replace
+
+    from tools.context import ToolContext
+
+    start = ToolContext._start
+
+    async def hopeful(self: Any, name: str, key: str, effect: Any) -> Any:
+        class Winning:
+            def __init__(self, records: Any) -> None:
+                self._records = records
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._records, name)
+
+            async def create_once(self, *args: Any, **kwargs: Any) -> Any:
+                return replace(await self._records.create_once(*args, **kwargs), won=True)
+
+        return await start(replace(self, _all=Winning(self._all)), name, key, effect)
+
+    ToolContext._start = hopeful  # type: ignore[method-assign]
