@@ -20,8 +20,12 @@ _HIDDEN = re.compile(
     "|(?<![\u2600-\u27bf\ufe0f\U0001f1e6-\U0001faff])\u200d|\u200d(?![\u2600-\u27bf\u2640\u2642\U0001f300-\U0001faff])|(?<=.)\ufeff",
     re.DOTALL,
 )
+_TAGS = (
+    "a|b|i|u|p|br|hr|em|strong|span|div|script|style|img|iframe|h[1-6]|ul|ol|li|table|tr|td|th|font|center|input|form"
+    "|button|svg|object|embed|link|meta|html|head|body|blockquote|code|pre|sup|sub|small|mark|video|audio|source|title"
+)
 _MARKUP = re.compile(
-    r"</?[a-zA-Z][a-zA-Z0-9-]*(?:\s[^<>]{0,200})?/?>|<!--|&(?:#\d{2,6}|#x[0-9a-fA-F]{2,5}|[a-zA-Z]{2,8});|javascript:"
+    rf"</?(?:{_TAGS})(?:\s[^<>]{{0,200}})?/?>|&(?:#\d{{2,6}}|#x[0-9a-fA-F]{{2,5}}|[a-zA-Z]{{2,8}});|javascript:"
     r"|\{\{[^{}]{0,80}\}\}|\{%[^{}]{0,80}%\}|\$\{[^{}]{0,80}\}|\[(?:insert|your|brand|name|link|todo|tbd)\b[^\]]{0,40}\]",
     re.IGNORECASE,
 )
