@@ -215,8 +215,8 @@ def _missing(kit: Kit, facts: Sequence[Fact], gaps: Sequence[str]) -> list[str]:
     about = f"about {kit.title!r}" if kit.title.lower() == kit.theme.lower() else f"about {kit.title!r} ({kit.theme})"
     if not facts:
         return [*gaps] or [
-            f"no sentence {about} is left for this {kit.content_type}: the day's other posts use what there is; "
-            "add a document that covers it for the next week, or write this post with `review edit`"
+            f"no sentence {about} is left for this {kit.content_type}, beside what the week's other posts use: add a "
+            "document that covers it for the next week, or write this post with `review edit`"
         ]
     wants = {
         "quote": f"a sentence of at most {LONGEST_QUOTE} characters",

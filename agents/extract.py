@@ -16,7 +16,8 @@ NEAR = 0.75
 """Two sentences that share more than this of the shorter one say the same."""
 OWN_KEYWORDS = 4
 """The first keywords of a day are its own; those behind them are only related."""
-_PART = re.compile(r", part (?:two|three|four)$")
+_PART = re.compile(rf", part (?:two|three|four)$| on (?:{'|'.join(WEEKDAYS)})$")
+"""What a derived day's title has behind the name of its page or theme."""
 _REMAINDER = re.compile(r"(?i)\bthe rest\b")  # no rest that anybody takes
 _GENERIC = stems(
     "day days time week part parts thing things people hour way better best good great well new old small big little long short yourself"

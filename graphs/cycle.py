@@ -29,7 +29,7 @@ from graphs.sessions import count_pieces, session_slots
 from graphs.sources import count_sources
 from graphs.state import CycleState, ResearchDay, Settled
 from graphs.templates import refresh_templates
-from graphs.used import used_lately, without_used
+from graphs.used import remember_week, used_lately, without_used
 from graphs.week import Slot, weeks_between
 from memory.rows.brand import Brand
 from memory.rows.content import Piece
@@ -309,6 +309,7 @@ async def report(state: CycleState, runtime: Runtime[GraphContext]) -> CycleStat
     context = runtime.context
     await context.enter()
     await refresh_templates(context.records, context.clock)
+    await remember_week(runtime.store, context.records, await _session(context), state["pieces"])
     counts = await count_pieces(context.records, state["pieces"])
     total = len(state["pieces"])
     await _assign(

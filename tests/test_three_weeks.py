@@ -23,6 +23,7 @@ from config.clock import SystemClock
 from config.vocabulary import CheckResult, PieceState
 from memory.knowledge import read_document
 from memory.records.protocol import open_records
+from memory.rows.agents import AgentMemory
 from memory.rows.brand import BrandKnowledge, KnowledgeSource
 from memory.rows.checks import ComplianceCheck
 from memory.rows.content import ContentEmbedding, ContentTemplate, Piece, Post, Revision
@@ -85,6 +86,7 @@ class Month:
     profile: BrandProfile
     templates: dict[str, ContentTemplate]
     embeddings: dict[str, ContentEmbedding]
+    memories: list[AgentMemory]
 
     @property
     def pieces(self) -> list[Written]:
@@ -119,11 +121,11 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Month:
     return asyncio.run(_read(data_dir, weeks))
 
 
-async def _read(data_dir: Path, weeks: list[str]) -> Month:
+async def _read(data_dir: Path, weeks: list[str], *, brand: str = "calm") -> Month:
     async with open_records(f"sqlite:///{data_dir}", clock=SystemClock()) as store:
-        records = store.for_brand("calm")
+        records = store.for_brand(brand)
         found: dict[str, list[Written]] = {week: [] for week in weeks}
-        for piece in await records.find_by(Piece, brand="calm"):
+        for piece in await records.find_by(Piece, brand=brand):
             brief = await records.get(Assignment, session_id=piece.session_id, id=piece.brief_id)
             found[piece.cycle_key].append(
                 Written(
@@ -135,9 +137,10 @@ async def _read(data_dir: Path, weeks: list[str]) -> Month:
             )
         chunks = {row.id: row for row in await records.find_by(BrandKnowledge, knowledge_type="document")}
         sources = {row.name: row for row in await records.list_rows(KnowledgeSource)}
-        templates = {row.template_name: row for row in await records.find_by(ContentTemplate, brand="calm")}
-        embeddings = {row.id: row for row in await records.find_by(ContentEmbedding, brand="calm")}
-    return Month(found, chunks, sources, load_brand(data_dir / "brands" / "calm"), templates, embeddings)
+        templates = {row.template_name: row for row in await records.find_by(ContentTemplate, brand=brand)}
+        embeddings = {row.id: row for row in await records.find_by(ContentEmbedding, brand=brand)}
+        memories = await records.find_by(AgentMemory, agent_type="research")
+    return Month(found, chunks, sources, load_brand(data_dir / "brands" / brand), templates, embeddings, memories)
 
 
 def theme_of(month: Month, one: Written) -> str:
@@ -333,3 +336,53 @@ def test_each_post_says_how_far_it_keeps_to_the_brands_rules(month: Month) -> No
         found = lint_post(one.post, profile=month.profile, packs=month.profile.packs)
         own = sum(weight[f.severity] for f in found if f.check_type == "brand_voice")
         assert month.embeddings[one.piece.id].brand_alignment_score == pytest.approx(max(0.0, 1 - own))
+
+
+def test_each_week_leaves_a_lesson_that_the_next_ones_research_finds(month: Month) -> None:
+    lessons = [row for row in month.memories if row.memory_type == "semantic"]
+    assert len(lessons) == len(month.weeks)
+    for week, posts in month.weeks.items():
+        (lesson,) = [row for row in lessons if row.memory_content.startswith(week)]
+        cited = Counter(month.chunks[source].title for one in posts for source in one.last.citations.values())
+        for title, count in cited.most_common(3):
+            assert f"{title} ({count})" in lesson.memory_content
+        for one in posts:
+            if one.last.gaps:
+                assert repr(one.piece.theme) in lesson.memory_content
+        assert set(lesson.context_data["source"].split()) <= set(month.chunks)
+    told = [row.memory_content for row in month.memories if row.memory_key.startswith("brief:")]
+    assert any("remembered: " in text and "week:" in text for text in told)
+
+
+TEA = """# Notes on our tea room
+
+We open the tea room at nine and close it at six. A pot of tea takes four minutes, and nobody counts them.
+Guests may bring a book, a letter or a friend. Our cups are made by a potter two streets away.
+On Thursdays we bake lemon cake. The window seat looks out on the canal. But it closes when it rains.
+"""
+
+
+def test_one_short_document_gives_a_small_week_and_names_what_is_missing(tmp_path: Path) -> None:
+    """Six sentences that can be quoted, twenty-one places: no sentence comes twice to fill them."""
+    data_dir = tmp_path / "data"
+    command(data_dir, "brand", "new", "tea")
+    for file in (data_dir / "brands" / "tea" / "documents").iterdir():
+        file.unlink()
+    (tmp_path / "tea.md").write_text(TEA)
+    command(data_dir, "knowledge", "add", str(tmp_path / "tea.md"))
+    week = week_of(MONDAY)
+    said = json.loads(command(data_dir, "cycle", "run", "--theme", "The tea room", "--week", week, "--json"))
+    assert said["pieces"]["waiting"] == said["pieces"]["planned"] == 21
+    month = asyncio.run(_read(data_dir, [week], brand="tea"))
+    cited = Counter(sentence for one in month.posts for sentence in one.last.citations)
+    assert 4 <= len(month.posts) <= 6
+    assert set(cited.values()) == {1}
+    assert len(cited) == 6
+    assert "But it closes when it rains." not in cited
+    for one in month.pieces:
+        if one.last.gaps:
+            assert not one.last.post.caption
+            assert one.piece.theme in one.last.gaps[0]
+            assert "add a document" in one.piece.reason
+            with pytest.raises(AssertionError, match="failed its checks"):
+                command(data_dir, "review", "approve", one.piece.id)
