@@ -42,7 +42,11 @@ class Assumed:
     reconcile_s: float = 60.0
     """COPYDESK_RECONCILE_EVERY."""
     request_s: float = 0.01
-    """A Data API request, in seconds; a reconcile makes them one after another."""
+    """A Data API request, in seconds."""
+    rows_a_page: int = 50
+    """What the Data API answers at a time."""
+    brands_at_once: int = 8
+    """Of a reconcile."""
     unsent: float = 0.5
     """How much of a finished week waits to be published, on average over the week."""
 
