@@ -1,6 +1,7 @@
 """Precision and recall of "flagged" on the labelled sentences of tests/data: `python -m tests.claims_report [--wrong] [--write]`.
 
-`--wrong` lists the sentences that went wrong; `--write` writes each rule's measured precision beside the packs.
+`--wrong` lists the sentences that went wrong; `--write` writes each rule's measured precision beside the packs,
+and the table into docs/linter.md.
 A sentence is flagged when its result is failed or manual_review. Each is judged twice: with the packs of the market that its
 label comes from, and with every pack, as `lint` does when no market is named.
 """
@@ -19,6 +20,8 @@ from config.vocabulary import CheckResult, Severity
 from tools.checks.engine import PACKS, fold, lint_text
 
 DATA = Path(__file__).parent / "data"
+PAGE = Path(__file__).parent.parent / "docs" / "linter.md"
+BEGIN, END = "<!-- measured: python -m tests.claims_report --write -->", "<!-- end of measured -->"
 MEASURED = Path(__file__).parent.parent / "tools" / "checks" / "rule_packs" / "measured.json"
 FLAGGED = (CheckResult.MANUAL_REVIEW, CheckResult.FAILED)
 NAMED = {"us": ("us",), "uk": ("uk",), "eu": ("eu",), "platform": ("us", "platform")}
@@ -118,9 +121,16 @@ def measure() -> dict[str, float]:
     return {rule: round(right[rule] / times, 3) for rule, times in sorted(fired.items()) if times >= LEAST}
 
 
+def page(text: str) -> str:
+    """The page with the table of today between its two marks."""
+    head, rest = text.split(BEGIN, 1)
+    return f"{head}{BEGIN}\n{table()}\n{END}{rest.split(END, 1)[1]}"
+
+
 if __name__ == "__main__":
     if "--write" in sys.argv[1:]:
         MEASURED.write_text(json.dumps(measure(), indent=1) + "\n", encoding="utf-8")
+        PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     print(table())
     if "--wrong" in sys.argv[1:]:
         for (name, half, market), rows in groups().items():

@@ -323,3 +323,32 @@ def test_near_duplicates_are_found_whatever_the_case_and_hashtags() -> None:
     assert near_duplicates("Sit down", others) == []
     assert similarity(others["a"], others["a"]) == 1.0
     assert similarity(others["a"], others["b"]) < 0.7
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Our room cures cancer. It does not.", CheckResult.PASSED),
+        ("Our room cures cancer. It does not cost much.", CheckResult.FAILED),
+        ("There is no cure for asthma, the clinic says.", CheckResult.PASSED),
+        ("There is no cure for asthma, but our tea ends asthma.", CheckResult.FAILED),
+        ("In 1918 influenza closed every theatre.", CheckResult.PASSED),
+        ("In 1918 influenza closed every theatre, and our tea stops influenza.", CheckResult.FAILED),
+    ],
+)
+def test_a_warning_a_denial_and_history_are_spared_until_they_turn_into_a_claim(
+    text: str, expected: CheckResult
+) -> None:
+    assert result(text) is expected
+
+
+def test_an_approved_claim_must_be_approved_for_every_market_whose_rule_it_meets() -> None:
+    text = "anti-inflammatory diet plan"
+    for markets, expected in ((("us",), CheckResult.MANUAL_REVIEW), (("us", "uk"), CheckResult.PASSED)):
+        ours = a_profile(claims=[Claim(text=text, markets=markets)])
+        assert fold(lint_text(text, profile=ours, packs=("us", "uk"))) is expected
+
+
+def test_a_rule_that_is_code_is_explained_too() -> None:
+    assert explain("BRAND-BLOCKED-CLAIM").severity is Severity.CRITICAL
+    assert explain("TEXT-HIDDEN").title

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from config.vocabulary import CheckResult
-from tests.claims_report import DATA, MEASURED, files, groups, labelled, measure, score
+from tests.claims_report import DATA, MEASURED, PAGE, files, groups, labelled, measure, page, score
 from tools.checks.engine import PACKS, confidence, explain, fold, lint_text
 from tools.checks.guards import GUARDS
 from tools.checks.lexicon import lexicon
@@ -157,6 +157,11 @@ def test_every_pack_loads_with_its_rules_once() -> None:
 def test_the_measured_precision_of_each_rule_is_what_the_sentences_say_today() -> None:
     """After a change of rules or sentences: `python -m tests.claims_report --write`."""
     assert json.loads(MEASURED.read_text(encoding="utf-8")) == measure()
+
+
+def test_the_page_of_the_linter_shows_today_s_table() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert text == page(text)
 
 
 def test_a_rule_tells_how_often_it_was_right() -> None:
