@@ -183,7 +183,7 @@ async def test_a_server_that_became_a_replica_is_away_and_everything_is_there_wh
         leased.extend,
         lambda: room.runtime.cache.for_brand(BRAND).put("session:1", 1, ttl=timedelta(minutes=1)),
     ):
-        with pytest.raises(Unavailable, match="(?i)read.?only"):
+        with pytest.raises(Unavailable, match=r"(?i)read.?only"):
             await write()
     assert not leased.lost, "away is not lost: the lease is still ours when it answers again"
     assert server.command("REPLICAOF", "NO", "ONE").startswith("+OK")
