@@ -109,6 +109,31 @@ _OF_PAIR = {
 }
 """By `solo`: the due tasks of one brand at one priority, best first. Values: queue, priority, brand, now."""
 
+_TOP = {
+    solo: f"""
+        WITH top (priority, brand) AS (
+            SELECT priority, brand
+            FROM tasks INDEXED BY {index}
+            WHERE queue = ?1 AND state = 'waiting' AND {condition}
+            ORDER BY priority DESC, brand DESC
+            LIMIT 1
+        )
+        SELECT {COLUMNS}, EXISTS (
+            SELECT 1
+            FROM tasks INDEXED BY {index}
+            WHERE queue = ?1 AND state = 'waiting' AND {condition} AND priority = top.priority AND brand < top.brand
+        )
+        FROM top CROSS JOIN tasks AS t INDEXED BY {index}
+        WHERE t.queue = ?1 AND t.state = 'waiting' AND t.{condition} AND t.priority = top.priority AND t.brand = top.brand
+            AND t.run_at <= ?2
+        ORDER BY t.run_at, t.seq
+        LIMIT ?3
+    """
+    for solo, (index, condition) in _CLASSES.items()
+}
+"""By `solo`: the due tasks of a queue's highest priority and last brand, each with 1 if other brands have tasks there.
+Values: queue, now, limit."""
+
 _NAMED = f"""
     SELECT {COLUMNS}
     FROM tasks AS t
@@ -123,19 +148,22 @@ _SOONEST_NAMED = """
 """
 
 
+_OPEN = "SELECT concurrency FROM queues WHERE name = ? AND paused = 0 AND waiting > 0"
+
+
 def rooms(connection: sqlite3.Connection, queues: Iterable[str]) -> dict[str, float]:
-    """The queues that may give tasks now, each with how many leases it has room for."""
+    """The queues in which tasks wait and that may give them, each with how many leases it has room for."""
     open_queues: dict[str, float] = {}
     for queue in queues:
-        found = connection.execute("SELECT paused, concurrency FROM queues WHERE name = ?", (queue,)).fetchone()
-        if found is None or found[0]:
+        found = connection.execute(_OPEN, (queue,)).fetchone()
+        if found is None:
             continue
         room = float("inf")
-        if found[1] is not None:
+        if found[0] is not None:
             (leased,) = connection.execute(
                 "SELECT count(*) FROM tasks INDEXED BY tasks_leased WHERE state = 'leased' AND queue = ?", (queue,)
             ).fetchone()
-            room = found[1] - leased
+            room = found[0] - leased
         if room > 0:
             open_queues[queue] = room
     return open_queues
@@ -146,11 +174,17 @@ def best_rows(
 ) -> list[Row]:
     """The best due tasks of `queues`, best first; the turns that they took are written down."""
     room = rooms(connection, queues)
+    rows: list[Row]
     if only is not None:
         named = [connection.execute(_NAMED, (only, queue, int(solo), now)) for queue in room]
         return _fitting(heapq.merge(*named, key=order_of), room, limit)
+    if len(room) == 1:  # nearly always: one brand has enough work, and no other has any as urgent
+        ((queue, free),) = room.items()
+        rows = connection.execute(_TOP[solo], (queue, now, min(limit, free))).fetchall()
+        if len(rows) == limit and not rows[0][-1]:
+            return rows
     level = _Level(connection, room, now, solo)
-    rows: list[Row] = []
+    rows = []
     pairs = _due_pairs(connection, room, now, solo)
     pair = next(pairs, None)
     while pair is not None and len(rows) < limit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Awaitable
 
 from memory.sqlite_file import Operation, SqliteFile, T
 
@@ -29,14 +30,16 @@ class WatchedFile:
         self.read = file.read
         self._waiting: set[asyncio.Future[None]] = set()
 
-    async def write(self, operation: Operation[T]) -> T:
+    def write(self, operation: Operation[T]) -> Awaitable[T]:
         """See SqliteFile; waits on this object end at once."""
+        return self._write_and_tell(operation) if self._waiting else self._file.write(operation)
+
+    async def _write_and_tell(self, operation: Operation[T]) -> T:
         answer = await self._file.write(operation)
-        if self._waiting:
-            here = asyncio.get_running_loop()
-            for waiting in self._waiting:
-                if waiting.get_loop() is here:  # a wait on another loop looks by itself
-                    _end(waiting)
+        here = asyncio.get_running_loop()
+        for waiting in self._waiting:
+            if waiting.get_loop() is here:  # a wait on another loop looks by itself
+                _end(waiting)
         return answer
 
     async def written(self, version: int, *, until: float) -> None:
