@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from agents.agent import AgentContext
 from agents.answers import CheckAnswer, Concern
@@ -32,12 +33,14 @@ async def check(
     findings = list(lint_post(revision.post, profile=ctx.profile, packs=packs, check_types=[check_type]))
     result, checked_by, sure, note = fold(findings), "rules", confidence(findings), ""
     if not ctx.models.is_offline(AgentType.COMPLIANCE):
+        async with ctx.toolbox(AgentType.COMPLIANCE) as tools:
+            rules = (await tools.call("guidelines")).value
         try:
             answer = await ctx.models.structured(
                 CheckAnswer,
                 agent=AgentType.COMPLIANCE,
                 system=prompt("check"),
-                material=_material(ctx, revision.post, check_type),
+                material=_material(revision.post, check_type, rules),
                 session_id=ctx.session_id,
                 piece_id=piece.id,
                 max_output_tokens=1500,
@@ -74,17 +77,14 @@ def _worse(one: CheckResult, other: CheckResult) -> CheckResult:
     return max(one, other, key=list(CheckResult).index)
 
 
-def _material(ctx: AgentContext, post: Post, check_type: str) -> dict[str, object]:
+def _material(post: Post, check_type: str, rules: Sequence[dict[str, Any]]) -> dict[str, object]:
     return {
         "task": "check",
         "check_type": check_type,
         "platform": post.platform,
         "content_type": post.content_type,
         "fields": [{"name": name, "text": text} for name, text in post.fields()],
-        "guidelines": [
-            {"title": rule.title, "requirements": list(rule.requirements), "restrictions": list(rule.restrictions)}
-            for rule in ctx.profile.guidelines
-        ],
+        "guidelines": [{key: rule[key] for key in ("title", "requirements", "restrictions")} for rule in rules],
     }
 
 

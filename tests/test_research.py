@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agents.agent import Brief
+from agents.answers import CheckAnswer
 from config.vocabulary import Decision, PieceState
 from memory.knowledge import add_document, chunk_id, parse_document, revoke
 from memory.rows.agents import AgentMemory
@@ -69,6 +70,16 @@ async def test_a_brief_is_made_from_knowledge_memory_past_posts_guidelines_and_c
             "claims",
         ]
         assert "past_content" in await calls_of(room, "coordination")
+
+
+async def test_creation_and_compliance_read_through_tools_too(tmp_path: Path) -> None:
+    script = Script(read=lambda _: CheckAnswer(concerns=[], confidence=1.0))
+    async with open_newsroom(tmp_path, grid=ONE, script=script) as room:
+        await room.drafted()
+        assert await calls_of(room, "creation") == ["guidelines", "platform_limits", "readability"]
+        assert await calls_of(room, "compliance") == ["guidelines"] * 3, "one for each check that a model reads"
+        (made,) = [m for m in await room.records.find_by(AgentMemory, brand=BRAND) if m.memory_key.startswith("draft:")]
+        assert "; reading ease " in made.memory_content
 
 
 async def test_what_the_brand_restricts_or_blocked_is_left_out_and_named(tmp_path: Path) -> None:
