@@ -20,7 +20,7 @@ _PART = re.compile(rf", part (?:two|three|four)$| on (?:{'|'.join(WEEKDAYS)})$")
 """What a derived day's title has behind the name of its page or theme."""
 _REMAINDER = re.compile(r"(?i)\bthe rest\b")  # no rest that anybody takes
 _GENERIC = stems(
-    "day days time week part parts thing things people hour way better best good great well new old small big little long short yourself"
+    "day days time week part parts thing things people hour way better best good great well new old small big little long short yourself stay staying keep keeping get getting"
 )
 """Stems that make no sentence belong to a day or a week which is named with them."""
 SHORTEST_FACT, LONGEST_FACT = 5, 45
