@@ -110,11 +110,18 @@ class Upkeep:
         return cls(first - (third - second), brand, unsent, asked["sweep"])
 
     def a_round(self, brands: int, assumed: Assumed) -> float:
-        return self.reconcile + brands * (self.brand + LARGE[0] * assumed.unsent * self.unsent)
+        return self.reconcile + self._pages(brands, assumed) + brands * (self.brand + self._left(assumed) * self.unsent)
+
+    def _left(self, assumed: Assumed) -> float:
+        return LARGE[0] * assumed.unsent
+
+    def _pages(self, brands: int, assumed: Assumed) -> float:
+        """Of one state over all brands. Modelled: three brands' rows fit one page, so that no run here has more."""
+        return brands * self._left(assumed) / assumed.rows_a_page
 
     def a_round_s(self, brands: int, assumed: Assumed) -> float:
         """Pages of one state over all brands come one after another, the brands themselves several at once."""
-        pages = brands * LARGE[0] * assumed.unsent / assumed.rows_a_page
+        pages = self._pages(brands, assumed)
         rest = max(0.0, self.a_round(brands, assumed) - self.reconcile - pages)
         return assumed.request_s * (1 + pages + rest / assumed.brands_at_once)
 

@@ -127,6 +127,7 @@ def main() -> int:
     }
     # What breaks is the product's affair here: its log would bury the report.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # tasks that their dead process left behind
     found = {name: asyncio.run(part()) for name, part in parts.items() if args.only in (None, name)}
     said = {"loops": "loops with violations", "mutations": "mutations not caught"}
     print(", ".join(f"{n} {said.get(name, f'violations by {name}')}" for name, n in found.items()))
