@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from config.brand_profile import BrandProfile
 from config.clock import Clock
+from config.errors import Unavailable
 from config.ids import name_id
 from config.vocabulary import AgentType
 from memory.embedding.protocol import Embedder
@@ -109,10 +110,20 @@ class Draft(_HandOver):
 
 
 async def remember(ctx: AgentContext, agent: AgentType, key: str, content: str, *, sources: Sequence[str] = ()) -> None:
-    """Write what `agent` used and made as an episodic memory. The same `key` rewrites it, so a step may run twice."""
-    now = ctx.clock.now()
+    """Write what `agent` used and made as an episodic memory. The same `key` rewrites it, so a step may run twice.
+
+    An embedder that is away costs the note its vector, not the step its work: it is found by words then.
+    """
+    now, content = ctx.clock.now(), content[:2000]
     memory_id = name_id(ctx.records.brand, agent, "episodic", key)
     before = await ctx.records.find(AgentMemory, id=memory_id)
+    if before is not None and (before.memory_content, before.embedder_id) == (content, ctx.embedder.id):
+        embedding = before.embedding
+    else:
+        try:
+            [embedding] = map(tuple, await ctx.embedder.embed_documents([content]))
+        except Unavailable:
+            embedding = ()
     await ctx.records.put(
         AgentMemory(
             brand=ctx.records.brand,
@@ -120,7 +131,9 @@ async def remember(ctx: AgentContext, agent: AgentType, key: str, content: str, 
             agent_type=agent,
             memory_type="episodic",
             memory_key=key,
-            memory_content=content[:2000],
+            memory_content=content,
+            embedding=embedding,
+            embedder_id=ctx.embedder.id if embedding else "",
             context_data={"session": ctx.session_id, "trust": "brand", "source": " ".join(sources)[:1000]},
             created_at=before.created_at if before else now,
             updated_at=now,

@@ -1,8 +1,8 @@
 """What a week will cost, before anything is spent: calls by kind, and US dollars expected and at most.
 
 Expected rests on what the brand's last calls of the same model and agent used, where there are any; else on typical sizes. At
-most is every call at its worst: both revisions of every piece, the longest answer each time, without retries. The session's
-envelope ends it at its limit, whatever this says.
+most is every call at its worst: both revisions of every piece, every look-up of research, the longest answer each time, without
+retries. The session's envelope ends it at its limit, whatever this says.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from agents.spending import Tokens, day_of, price_of
+from agents.tool_loop import ROUNDS
 from config.clock import Clock
 from config.vocabulary import AgentType
 from memory.records.protocol import Records
@@ -64,7 +65,7 @@ async def forecast(
     checks = 0 if models[AgentType.COMPLIANCE].startswith("offline") else CHECKS
     wanted = {
         AgentType.COORDINATION: (int(derived), int(derived)),
-        AgentType.RESEARCH: (days, days),
+        AgentType.RESEARCH: (days, days * (1 + ROUNDS)),
         AgentType.CREATION: (pieces, pieces * (1 + REVISIONS)),
         AgentType.COMPLIANCE: (pieces * checks, pieces * checks * (1 + REVISIONS)),
     }

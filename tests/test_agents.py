@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from agents import compliance, coordination, creation, research
-from agents.agent import AgentContext, Brief, DayPlan, Fact
+from agents.agent import AgentContext, Brief, DayPlan, Fact, remember
 from agents.answers import BriefAnswer, CheckAnswer, ChosenFact, Citation, Concern, PostAnswer
 from agents.chat_models import Answer, Models
 from agents.compose import PLACEHOLDER, compose
@@ -551,3 +551,27 @@ def test_related_words_lead_to_pages_that_do_not_name_the_theme() -> None:
     profile = PROFILE.model_copy(update={"related": (("sleep", "bed", "night"), ("tea", "cup"))})
     assert profile.related_to(["Sleep", "better"]) == ("bed", "night")
     assert profile.related_to(["walking"]) == ()
+
+
+async def test_what_agents_note_is_found_by_meaning(ctx: AgentContext) -> None:
+    await remember(ctx, AgentType.RESEARCH, "a", "Morning light helps set the body clock.")
+    await remember(ctx, AgentType.RESEARCH, "b", "Curtains keep out street light.")
+    vector = await ctx.embedder.embed_query("the clock of the body")
+    best, *_ = await ctx.records.search(AgentMemory, vector, embedder_id=ctx.embedder.id, limit=2)
+    assert best.row.memory_key == "a"
+
+
+async def test_an_embedder_that_is_away_costs_a_note_its_vector_and_no_more(
+    ctx: AgentContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> Any:
+        raise Unavailable("the embedder does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(ctx.embedder), "embed_documents", away)
+        await remember(ctx, AgentType.RESEARCH, "a", "Morning light helps set the body clock.")
+    [note] = await ctx.records.find_by(AgentMemory, brand=ctx.records.brand)
+    assert (note.memory_content, note.embedding) == ("Morning light helps set the body clock.", ())
+    await remember(ctx, AgentType.RESEARCH, "a", "Morning light helps set the body clock.")
+    [note] = await ctx.records.find_by(AgentMemory, brand=ctx.records.brand)
+    assert note.embedding, "it is caught up on the next time"

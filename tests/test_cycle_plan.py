@@ -8,6 +8,7 @@ import pytest
 
 from agents.forecast import CHECKS, REVISIONS, forecast
 from agents.spending import Tokens, day_of, price_of
+from agents.tool_loop import ROUNDS
 from config.brand_profile import Cell, find_brand_folder, load_brand
 from config.clock import ManualClock
 from config.errors import BadInput
@@ -145,7 +146,7 @@ async def test_the_forecast_rests_on_what_calls_used_and_never_falls_short_of_ev
         guess = await forecast(records, clock, models=dict.fromkeys(AgentType, model), pieces=10, days=5, derived=True)
         assert {line.agent: (line.calls, line.most_calls) for line in guess} == {
             "coordination": (1, 1),
-            "research": (5, 5),
+            "research": (5, 5 * (1 + ROUNDS)),
             "creation": (10, 10 * (1 + REVISIONS)),
             "compliance": (10 * CHECKS, 10 * CHECKS * (1 + REVISIONS)),
         }
