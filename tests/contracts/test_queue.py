@@ -473,11 +473,11 @@ async def test_a_wait_ends_when_somebody_makes_work_claimable(
 ) -> None:
     await queue.enqueue(a_task(clock, "dead"))
     await queue.bury(await claim_one(queue), reason="x")
-    await queue.enqueue(a_task(clock, "later", run_at=clock.now() + TTL), a_task(clock, "p", queue="paused"))
+    await queue.enqueue(a_task(clock, "later", run_at=clock.now() + LONG), a_task(clock, "p", queue="paused"))
     await queue.enqueue(a_task(clock, "held", queue="full"), a_task(clock, "waits", queue="full", priority=1))
     await queue.pause("paused")
     await queue.set_concurrency("full", 1)
-    lease = await claim_one(queue, "full")
+    (lease,) = await queue.claim(["full"], owner=an_owner(), ttl=LONG, limit=1)
     if not deed.startswith("makes room"):
         await queue.remove("waits")
     async with open_queue(url, clock=clock) as other:
