@@ -122,12 +122,12 @@ def instrumented(meter: Meter, *, redis: bool = True) -> Iterator[None]:
     async def script(self: Any, *args: Any, **named: Any) -> Any:
         return await meter.met("redis: a script", lambda: run_script(self, *args, **named))
 
-    async def command(self: Any, *args: Any) -> Any:
-        return await meter.met(f"redis: {args[0]}", lambda: send(self, *args))
+    async def command(self: Any, *args: Any, **named: Any) -> Any:
+        return await meter.met(f"redis: {args[0]}", lambda: send(self, *args, **named))
 
     AstraDatabase._call = astra  # type: ignore[method-assign]
     if redis:
-        RedisServer.script, RedisServer.call = script, command  # type: ignore[method-assign]
+        RedisServer.script, RedisServer.call = script, command  # type: ignore[method-assign, assignment]
         redis_client.PAUSES_S = tuple(0.0 for _ in pauses)  # type: ignore[assignment]
     try:
         yield
