@@ -127,7 +127,7 @@ def instrumented(meter: Meter, *, redis: bool = True) -> Iterator[None]:
 
     AstraDatabase._call = astra  # type: ignore[method-assign]
     if redis:
-        RedisServer.script, RedisServer.call = script, command  # type: ignore[method-assign, assignment]
+        RedisServer.script, RedisServer.call = script, command  # type: ignore[method-assign]
         redis_client.PAUSES_S = tuple(0.0 for _ in pauses)  # type: ignore[assignment]
     try:
         yield
