@@ -164,10 +164,16 @@ def _assign(kit: Kit, facts: Sequence[Fact], structure: Mapping[str, Any]) -> di
                     room = 25
                 room = LONGEST_HOOK if place == "opener" else room
                 most[place] = min(most.get(place, 10_000), room)
-    left, chosen = list(facts), {}
+    left = list(facts)
+    chosen: dict[str, Fact] = {}
     # The opener first, because few are short enough; the takeaway last, because it closes.
     for place in sorted(most, key=lambda p: (p == "takeaway", p != "opener", p)):
+        # What is said beside the rest comes from its pages, or not at all: two unrelated sentences make no caption.
+        beside = place == "takeaway" or (kit.content_type == "quote" and place != "fact1")
+        pages = {fact["source_title"] for fact in chosen.values()}
         for fact in short(left, most[place]):
+            if beside and pages and fact["source_title"] not in pages:
+                continue
             quoted = kit.content_type == "quote" and place == "fact1"
             if quoted and len(fact["text"]) > LONGEST_QUOTE:
                 continue

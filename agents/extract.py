@@ -20,7 +20,8 @@ _PART = re.compile(rf", part (?:two|three|four)$| on (?:{'|'.join(WEEKDAYS)})$")
 """What a derived day's title has behind the name of its page or theme."""
 _REMAINDER = re.compile(r"(?i)\bthe rest\b")  # no rest that anybody takes
 _GENERIC = stems(
-    "day days time week part parts thing things people hour way better best good great well new old small big little long short yourself stay staying keep keeping get getting"
+    "day days time week part parts thing things people hour way better best good great well new old small big little long short"
+    " yourself stay staying keep keeping get getting"
 )
 """Stems that make no sentence belong to a day or a week which is named with them."""
 SHORTEST_FACT, LONGEST_FACT = 5, 45
@@ -71,6 +72,7 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
     searched = {passage["id"]: float(passage.get("score", 0.0)) for passage in material.get("passages", ())}
     found = quotable(material.get("passages", ()))
     spread = Counter(stem for one in found for stem in one.stems)
+    depth = Counter(one.page for one in found if one.stems & first)
     scored = []
     for one in found:
         own_page = _same(stems(one.page) - _GENERIC, title)
@@ -81,6 +83,8 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
         # "Lemon" says more about its day than "water", which half of the week's sentences hold.
         score = sum(3.0 if spread[stem] * 10 <= len(found) else 2.0 for stem in one.stems & first)
         score += len(one.stems & title) + len((one.stems & week) - first) + 0.5 * close + 0.5 * len(one.stems & angle)
+        # A page that speaks of the day again and again means the same by its words; a single hit may be about another step.
+        score += min(2.0, 0.4 * depth[one.page]) if one.stems & first else 0.0
         score += (4 if own_page else 0) + 2 * searched[one.source_id] - 0.02 * len(words(one.text))
         scored.append((-score, one.order, one))
     chosen = [one for _, _, one in sorted(scored, key=lambda item: item[:2])][: int(material.get("want", 12))]
