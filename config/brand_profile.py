@@ -7,6 +7,7 @@ The folder is the source of the brand's guideline, claim and template rows; ever
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tomllib
 from collections.abc import Iterable
@@ -249,8 +250,10 @@ def load_brand(folder: Path) -> BrandProfile:
     digest.update((folder / "brand.toml").read_bytes())
     for file, (key, field) in _LISTS.items():
         path = folder / file
-        if not path.is_file():
+        if not os.path.lexists(path):
             continue
+        if not path.is_file():  # passed over, its rules would be kept by nobody
+            raise BadInput(f"{path}: is not a file: put the file there that it stands for, or move it away")
         digest.update(file.encode() + b"\0" + path.read_bytes())
         content = _read_toml(path)
         extra = sorted(set(content) - {key})

@@ -47,23 +47,21 @@ def edit_grid(profile: BrandProfile, changes: Sequence[GridChange]) -> tuple[Bra
     Raises BadInput naming the flag, the cell and what there is, before anything is changed.
     """
     grid = list(profile.grid)
-    said: list[str] = []
     for change in changes:
         flag = "--change" if change.drop and change.add else "--drop" if change.drop else "--add"
         time = ""
         if change.drop:
             old = _find(grid, change.drop, flag)
             grid.remove(old)
-            said.append(f"-{cell_name(old)}")
             time = old.time
         if change.add:
             new = _make(change.add, flag, time)
             if any((new.day, new.platform, new.time) == (cell.day, cell.platform, cell.time) for cell in grid):
                 raise BadInput(f"{flag} {change.add}: the grid has a cell there already: choose another time")
             grid.append(new)
-            said.append(f"+{cell_name(new)}")
-    # What left and came back is no change, whatever the order of the flags.
-    net = sorted(word for word in said if f"{'-' if word[0] == '+' else '+'}{word[1:]}" not in said)
+    # Read off the two grids: what left and came back is no change, whatever the order of the flags, and what left again is one.
+    net = [f"-{cell_name(cell)}" for cell in profile.grid if cell not in grid]
+    net = sorted(net + [f"+{cell_name(cell)}" for cell in grid if cell not in profile.grid])
     return profile.model_copy(update={"grid": tuple(grid)}), net
 
 

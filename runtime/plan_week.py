@@ -27,7 +27,7 @@ from memory.rows.publication import ScheduledPublication
 from memory.rows.sessions import Session, Usage
 from memory.sentences import sentences
 from runtime.compose import Runtime
-from runtime.start import find_plans, week_inputs
+from runtime.start import FURTHEST, find_plans, week_inputs
 from tools.text import STOPWORDS
 from tools.text import words as words_of
 
@@ -113,6 +113,8 @@ async def plan_week(
     exists, conflicts = _standing(plans, inputs, cycle_key)
     if not made:
         conflicts.append(f"nothing of week {cycle_key} is left to plan: choose a later week or other cells")
+    if slots and max(planned.slot.at for planned in slots) > runtime.clock.now() + FURTHEST:
+        conflicts.append(f"week {cycle_key} is more than {FURTHEST.days} days ahead: choose an earlier week")
     titles = {day.day for day in days if day.title}
     lines = await forecast(
         records,

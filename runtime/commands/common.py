@@ -22,6 +22,8 @@ from config.vocabulary import nearest
 from runtime.commands import VERBS
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from config.settings import Settings
     from memory.queue.protocol import Task
     from memory.rows.sessions import Session
@@ -38,6 +40,8 @@ PREFERENCES = {
 _PATIENCE = timedelta(seconds=20)
 """How long a command waits for the next look at something that is away; workers wait for a day."""
 _STOPPED = "interrupted; everything acknowledged is kept, the same command goes on"
+_NAMING = ("brand", "data_dir", "session", "week", "zone", "by", "agent", "until", "file")
+"""Options that say which thing is meant: empty, they would mean another one than the operator thinks."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -129,9 +133,7 @@ def add_parts(verb: Parser, *, required: bool = True) -> Any:
 def dispatch(argv: list[str]) -> int:
     """Parse, run, and turn every expected error into one line and its exit code."""
     try:
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
+        _prepare_streams()
         for value in argv:
             try:
                 value.encode("utf-8")
@@ -142,6 +144,9 @@ def dispatch(argv: list[str]) -> int:
             if "\x00" in value:
                 raise BadInput("an argument holds a NUL character: remove it")
         args = build_parser().parse_args(argv)
+        for flag in _NAMING:
+            if getattr(args, flag, None) == "":  # a shell variable that is not set: nothing else is meant by it
+                raise BadInput(f"--{flag.replace('_', '-')} is empty: give it a value, or leave it out")
         code = int(args.run(args))
         sys.stdout.flush()
         if code == INTERRUPTED:
@@ -167,6 +172,16 @@ def dispatch(argv: list[str]) -> int:
         return 74 if full else USAGE
 
 
+def _prepare_streams() -> None:
+    """Streams that take any text; one that our caller closed (`>&-`) is empty, and what is written to it goes nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def fail(message: str, *, label: str = "error") -> None:
     """One line on stderr: control characters escaped, secrets masked."""
     from config.log import escape, redact
@@ -177,6 +192,13 @@ def fail(message: str, *, label: str = "error") -> None:
 def printable(text: str) -> str:
     """`text` for a terminal: no control or direction-changing character but tab and newline."""
     return _CONTROL.sub(lambda m: f"\\x{ord(m.group()):02x}", text)
+
+
+def plain(text: str, style: str = "") -> Text:
+    """`text` for rich as it is: printable, and brackets are brackets. What others wrote is never given to rich as a string."""
+    from rich.text import Text
+
+    return Text(printable(text), style=style)
 
 
 def emit(args: argparse.Namespace, value: Any, text: str | Callable[[], None]) -> None:

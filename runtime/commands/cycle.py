@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from config.errors import BadInput
@@ -174,7 +175,7 @@ async def print_session(args: argparse.Namespace, runtime: Runtime, brand: str, 
         if session.reason and session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):
             print(printable(session.reason))
         for n, words in enumerate(steps):
-            print(f"{'      ' if n else 'Next: '}{next_command(args, words)}")
+            print(printable(f"{'      ' if n else 'Next: '}{next_command(args, words)}"))
 
     emit(args, shape, draw)
     if session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):
@@ -195,7 +196,7 @@ async def _next_steps(records: Records, session: Session, pieces: list[Piece]) -
     if any(piece.state is PieceState.APPROVED for piece in pieces):
         return [f"publish due --until {_week_end(session)}"]
     if session.kind == "cycle" and session.status is SessionStatus.CANCELLED:
-        return [f'cycle run --theme "{session.theme}" --week {session.cycle_key} --replan']
+        return [f"cycle run --theme {shlex.quote(session.theme)} --week {session.cycle_key} --replan"]
     return []
 
 

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from runtime.commands.common import FINDINGS, OK, emit, next_command, opened, printable
+from runtime.commands.common import FINDINGS, OK, emit, next_command, opened, plain, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +70,7 @@ async def cycle_plan(args: argparse.Namespace) -> int:
         from rich.console import Console
 
         _draw(Console(highlight=False), plan)
-        print(f"\nNext: {command}")
+        print(printable(f"\nNext: {command}"))
 
     emit(args, as_json(plan, command), draw)
     return FINDINGS if plan.conflicts else OK
@@ -129,8 +129,7 @@ def _draw(console: Console, plan: WeekPlan) -> None:
 
     platforms = list(dict.fromkeys(planned.slot.platform for planned in plan.slots))
     table = Table(
-        title=f"{plan.cycle_key}  {printable(plan.theme.title)}  (times in {plan.zone})",
-        title_style="bold",
+        title=plain(f"{plan.cycle_key}  {plan.theme.title}  (times in {plan.zone})", "bold"),
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,

@@ -19,6 +19,8 @@ from runtime.commands.common import (
     emit,
     live_tasks,
     opened,
+    plain,
+    printable,
     run_async,
     run_threads,
 )
@@ -119,9 +121,8 @@ async def publish_due(args: argparse.Namespace) -> int:
         def draw() -> None:
             for item in shape:
                 note = f" ({item['reason']})" if item["reason"] else ""
-                print(
-                    f"{item['status']} {item['platform']} {item['content_type']} {item['piece_id']} {item['url'] or ''}{note}"
-                )
+                what = f"{item['platform']} {item['content_type']} {item['piece_id']}"
+                print(printable(f"{item['status']} {what} {item['url'] or ''}{note}"))
             print(f"{sum(item['status'] == 'published' for item in shape)} of {len(shape)} due pieces are out.")
 
         emit(args, shape, draw)
@@ -210,7 +211,7 @@ async def publish_status(args: argparse.Namespace) -> int:
                     what,
                     item["status"],
                     item["pub_key"][:12],
-                    where,
+                    plain(where or ""),
                 )
             Console(highlight=False).print(table)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from runtime.commands.common import OK, add_parts, add_verb, emit, opened, printable, run_async
+from runtime.commands.common import OK, add_parts, add_verb, emit, opened, plain, printable, run_async
 
 if TYPE_CHECKING:
     from runtime.report_week import WeekReport
@@ -44,10 +44,8 @@ def _draw(report: WeekReport) -> None:
     if not report.lines:
         print(f"{report.cycle_key}: nothing was planned in this week.")
         return
-    title = f"{report.cycle_key}  {', '.join(map(printable, report.themes))}  (times in {report.zone})"
-    table = Table(
-        title=title, title_style="bold", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
-    )
+    title = plain(f"{report.cycle_key}  {', '.join(report.themes)}  (times in {report.zone})", "bold")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("when", "what", "state", "cites", "title"):
         table.add_column(name, no_wrap=name != "title")
     for line in report.lines:
@@ -58,7 +56,7 @@ def _draw(report: WeekReport) -> None:
             f"{line.piece.platform} {line.piece.content_type}",
             f"[{style}]{state}[/]",
             str(len(line.present.sources) if line.present else 0),
-            printable(line.piece.title).replace("[", r"\["),
+            plain(line.piece.title),
         )
     console.print(table)
     print(legend([line.piece for line in report.lines]))

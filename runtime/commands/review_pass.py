@@ -111,8 +111,8 @@ class Desk:
     async def _one(self, view: View) -> bool:
         """Ask about these bytes until there is an answer; False when the piece has to be shown again."""
         while True:
-            key = (_line(f"\n{_KEYS}  [?] > ")).strip().lower()
             try:
+                key = (_line(f"\n{_KEYS}  [?] > ")).strip().lower()
                 if key in ("a", "approve"):
                     return await self._decide(view, "approved")
                 if key in ("r", "reject"):
@@ -211,9 +211,10 @@ def _line(prompt: str) -> str:
         sys.stdout.write(prompt)
         sys.stdout.flush()
         line = sys.stdin.readline()
+        line.encode("utf-8")  # where the locale is C, bytes that are no text come through as lone surrogates
     except KeyboardInterrupt:
         raise _Stop from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise BadInput("what you typed is not UTF-8: type it again") from None
     finally:
         signal.signal(signal.SIGINT, before)
@@ -228,7 +229,7 @@ def _in_editor(text: str, name: str, preferred: str) -> str:
     with tempfile.TemporaryDirectory(prefix="copydesk-") as folder:
         file = Path(folder) / f"{name}.txt"
         file.write_text(text, encoding="utf-8")
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the editor's
+        before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is the editor's, which would inherit SIG_IGN
         try:
             code = subprocess.run([*shlex.split(editor), str(file)], check=False).returncode
         except (OSError, ValueError) as error:

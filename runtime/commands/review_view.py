@@ -187,7 +187,8 @@ def draw_view(console: Console, view: View) -> None:
         **plain,
     )
     console.print(
-        f"{piece.reason}\nhash {piece.content_hash}  written by {revision.author} ({revision.mode})\n", **plain
+        f"{printable(piece.reason)}\nhash {piece.content_hash}  written by {revision.author} ({revision.mode})\n",
+        **plain,
     )
     _draw_preview(console, view)
     console.print("The exact bytes:", style="bold")
@@ -197,13 +198,13 @@ def draw_view(console: Console, view: View) -> None:
         console.print(Text(f"{name}: ", style="dim") + marked(view, name))
     for finding in view.findings:
         console.print(
-            f"\n{finding.severity} {finding.rule} in {finding.field}[{finding.start}:{finding.end}] {finding.quote!r}\n"
-            f"  {finding.suggestion}\n  {finding.source}",
+            f"\n{finding.severity} {printable(finding.rule)} in {finding.field}[{finding.start}:{finding.end}] {finding.quote!r}\n"
+            f"  {printable(finding.suggestion)}\n  {printable(finding.source)}",
             **plain,
         )
     console.print("\nChecks:", style="bold")
     for row in view.checks:
-        console.print(f"  {row.check_type}: {row.check_result}{_said(row)}", **plain)
+        console.print(printable(f"  {row.check_type}: {row.check_result}{_said(row)}"), **plain)
     _draw_sources(console, view)
     if revision.gaps:
         console.print("Gaps:", style="bold")

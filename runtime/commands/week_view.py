@@ -42,6 +42,8 @@ def week_table(session: Session, pieces: list[Piece], *, width: int = 80) -> Any
     from rich.table import Table
     from rich.text import Text
 
+    from runtime.commands.common import plain
+
     slots = session_slots(session)
     by_id = {piece.id: piece for piece in pieces}
     platforms = list(dict.fromkeys(slot.platform for slot in slots))
@@ -53,9 +55,7 @@ def week_table(session: Session, pieces: list[Piece], *, width: int = 80) -> Any
             (f"{mark} {slot.content_type}" + (f" {slot.local[11:]}" if width >= 110 else ""), style)
         )
     title = f"{session.cycle_key}  {session.theme}" if session.kind == "cycle" else session.goal
-    table = Table(
-        title=title, title_style="bold", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
-    )
+    table = Table(title=plain(title, "bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     table.add_column("day", no_wrap=True)
     for platform in platforms:
         table.add_column(platform, no_wrap=True)
