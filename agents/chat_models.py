@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
@@ -25,6 +25,7 @@ from config.errors import ModelRefused, SettingsError, Unavailable, UsageError
 from config.ids import new_token
 from config.settings import Settings
 from config.vocabulary import AgentType
+from memory.cache.protocol import CONTENT_TTL, content_key
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -103,8 +104,12 @@ class Models:
         session_id: str,
         piece_id: str = "",
         max_output_tokens: int = 2000,
+        kept: str = "",
     ) -> Answer[V]:
         """Ask for a `schema` about `material`, which is untrusted and fenced; `system` says what to do with it.
+
+        `kept` names the step that asks: what a hosted model answered it is kept for a day, and the same step that asks the same
+        again, because it died before it was done, is not billed twice. Compliance keeps nothing: a verdict is always fresh.
 
         Raises:
             Unavailable: no model of the chain answered in three attempts each; `retry_after` says when to try again.
@@ -116,7 +121,7 @@ class Models:
         for name in model_chain(self.settings, agent):
             asked = _Asked(self, name, schema, agent, system, material, session_id, piece_id, max_output_tokens)
             try:
-                return cast(Answer[V], await self._retried(asked.answer))
+                return cast(Answer[V], await self._retried(partial(asked.once_a_day, kept) if kept else asked.answer))
             except Unavailable as error:
                 if error.retry_after is not None:
                     error.retry_after = _clamped(error.retry_after)
@@ -255,6 +260,22 @@ class _Asked:
     session_id: str
     piece_id: str
     max_output_tokens: int
+
+    async def once_a_day(self, step: str) -> Answer[Any]:
+        """The answer that this step has been given already, else a new one, which is kept. Offline ones cost nothing."""
+        if self.name.startswith("offline"):
+            return await self.answer()
+        known = self.models.spending.cache
+        material = json.dumps(self.material, sort_keys=True, ensure_ascii=False)
+        form = json.dumps(self.schema.model_json_schema(), sort_keys=True)
+        key = content_key(self.name, self.system, form, material, step)
+        try:
+            return Answer(self.schema.model_validate(await known.get(key)), "model", self.name, Tokens(0, 0))
+        except ValidationError:  # nothing is kept, or not what we would accept today
+            answer = await self.answer()
+        if answer.mode == "model":
+            await known.put(key, answer.value.model_dump(mode="json"), ttl=CONTENT_TTL)
+        return answer
 
     async def answer(self) -> Answer[Any]:
         """The answer, or one more try with the mistake named when it was not the schema."""

@@ -80,7 +80,12 @@ async def _derive(
         "passages": [passage.as_material() for passage in found.values()],
     }
     answer = await ctx.models.structured(
-        WeekAnswer, agent=AgentType.COORDINATION, system=prompt("week"), material=material, session_id=ctx.session_id
+        WeekAnswer,
+        agent=AgentType.COORDINATION,
+        system=prompt("week"),
+        material=material,
+        session_id=ctx.session_id,
+        kept=f"week:{ctx.session_id}",
     )
     given = {
         day.day: DayPlan(

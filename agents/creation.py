@@ -79,6 +79,7 @@ async def _made(ctx: AgentContext, piece: Piece, brief: Brief, material: dict[st
         session_id=ctx.session_id,
         piece_id=piece.id,
         max_output_tokens=3000,
+        kept=f"draft:{piece.id}:{piece.run}",
     )
     return _draft(ctx, piece, brief, answer)
 

@@ -100,6 +100,7 @@ async def make_brief(ctx: AgentContext, theme: Theme, day: DayPlan, cycle_key: s
         material=material,
         session_id=ctx.session_id,
         max_output_tokens=4000,
+        kept=f"brief:{ctx.session_id}:{day.day}",
     )
     facts: list[Fact] = []
     avoided: list[str] = []

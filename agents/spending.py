@@ -136,6 +136,11 @@ class Spending:
     def __init__(self, records: Records, cache: Cache, settings: Settings, clock: Clock) -> None:
         self._records, self._cache, self._settings, self._clock = records, cache, settings, clock
 
+    @property
+    def cache(self) -> Cache:
+        """The brand's cache, where the envelopes are counted."""
+        return self._cache
+
     async def reserve(
         self, *, model: str, worst_usd: float, agent: AgentType, session_id: str, piece_id: str = ""
     ) -> Usage:

@@ -1,6 +1,7 @@
 """Hosted models over the wire: langchain-openai against a loopback server, with every fault that servers have."""
 
 import inspect
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 
 from agents.chat_models import Answer, Models, check_model, model_chain
 from agents.openai_models import open_openai_model, translated
-from agents.spending import Spending, Unanswered, day_key
+from agents.spending import Spending, Tokens, Unanswered, day_key
 from config.clock import ManualClock
 from config.errors import CopydeskError, ModelRefused, OverBudget, SettingsError, Unavailable, UsageError
 from config.settings import Settings
@@ -403,3 +404,28 @@ async def test_the_agents_own_model_is_the_one_that_is_asked(tmp_path: Path) -> 
         await desk.ask()
         [request] = desk.server.requests
         assert request["model"] == "gpt-4o"
+
+
+async def test_a_step_that_asks_the_same_again_is_answered_once_a_day_and_billed_once(tmp_path: Path) -> None:
+    async with a_desk(tmp_path, GOOD, GOOD, GOOD) as desk:
+        first = await desk.ask(kept="draft:p1:1")
+        again = await desk.ask(kept="draft:p1:1")
+        assert (again.value, again.mode, again.model) == (first.value, "model", "openai:gpt-4o-mini")
+        assert (again.usage, len(await desk.rows())) == (Tokens(0, 0), 1)
+        await desk.ask(kept="draft:p2:1")
+        assert len(desk.server.requests) == 2, "another step is asked about by itself"
+        desk.clock.advance(timedelta(hours=25))
+        await desk.ask(kept="draft:p1:1")
+        assert len(desk.server.requests) == 3
+
+
+async def test_what_is_not_kept_or_can_no_longer_be_read_is_asked_again(tmp_path: Path) -> None:
+    async with a_desk(tmp_path, GOOD, GOOD, GOOD, GOOD) as desk:
+        await desk.ask()
+        await desk.ask()
+        assert len(desk.server.requests) == 2, "compliance names no step: a verdict is always fresh"
+        await desk.ask(kept="s")
+        with sqlite3.connect(tmp_path / "cache.db") as file:
+            assert file.execute("UPDATE content_cache SET value = '{}' WHERE key LIKE 'content_gen:%'").rowcount == 1
+        await desk.ask(kept="s")
+        assert len(desk.server.requests) == 4
