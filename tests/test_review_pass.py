@@ -117,6 +117,13 @@ def test_an_editor_that_leaves_nothing_usable_changes_nothing(human: Human, edit
     assert human.week.ok("review", "list") == before
 
 
+def test_after_an_edit_that_changed_nothing_the_same_piece_is_asked_about(human: Human) -> None:
+    first, second, _ = [row["piece_id"] for row in human.week.ok("review", "list")]
+    result = human.types("e", "r", "no", "q", editor="true")
+    assert f"rejected {first}" in result.out
+    assert human.week.ok("piece", "show", second)["state"] == "waiting"
+
+
 def test_an_editor_that_is_not_there_is_named(human: Human, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("e\nq\n"))
     monkeypatch.setenv("VISUAL", "/no/such/editor")

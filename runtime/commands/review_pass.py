@@ -120,7 +120,8 @@ class Desk:
                     if reason:
                         return await self._decide(view, "rejected", reason[:2000])
                 elif key in ("e", "edit"):
-                    return not await self._edit(view)
+                    if await self._edit(view):
+                        return False
                 elif key in ("s", "skip"):
                     self.counts["skipped"] += 1
                     return True
