@@ -122,6 +122,7 @@ async def test_text_cannot_forge_a_heading_on_the_page(outbox: OutboxPublisher, 
 def test_the_text_file_holds_what_is_pasted() -> None:
     assert pasted(a_post(hashtags=("calm", "#sea"))) == "Breathe in.\n\n#calm #sea"
     assert pasted(a_thread(2)) == "1/2\npost 0\n\n2/2\npost 1"
+    assert pasted(a_post(parts=("1/2 Hot?", "2/2 Warm."))) == "1/2 Hot?\n\n2/2 Warm."
     assert pasted(a_post(platform="youtube", title="T", caption="C")) == "T\n\nC"
 
 

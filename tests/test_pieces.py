@@ -14,9 +14,9 @@ from config.vocabulary import (
     library_status,
     schedule_status,
 )
-from graphs.pieces import ALLOWED, find_schedule, move, schedule_id
+from graphs.pieces import ALLOWED, find_schedule, move, projection, schedule_id
 from memory.records.protocol import Records, open_records
-from memory.rows.content import Piece
+from memory.rows.content import Piece, Post
 from memory.rows.publication import ScheduledPublication
 from memory.rows.sessions import Event
 
@@ -68,6 +68,13 @@ async def test_every_state_may_follow_exactly_those_that_the_machine_allows(tmp_
                 with pytest.raises(Conflict, match=f"is {was}: it cannot become {wanted}"):
                     await move(records, clock, piece, wanted)
                 assert (await records.get(Piece, id="p1")).state is was
+
+
+def test_a_thread_is_named_by_its_first_part_without_the_number() -> None:
+    parts = ("1/5 Hot, but how hot?", *(f"{n}/5 part" for n in range(2, 6)))
+    assert projection(Post(platform="twitter", content_type="thread", parts=parts))["title"] == "Hot, but how hot?"
+    halves = Post(platform="twitter", content_type="thread", parts=("1/2 cup of water.", "Stir.", "Wait."))
+    assert projection(halves)["title"] == "1/2 cup of water."
 
 
 def test_what_went_out_or_was_withdrawn_never_becomes_work_again() -> None:

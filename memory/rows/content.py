@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -57,6 +58,11 @@ class Post(BaseModel):
     def part_count(self) -> int:
         """How many irreversible calls publishing needs: one, or one a part of a thread."""
         return max(1, len(self.parts))
+
+    def bare_parts(self) -> list[str]:
+        """The parts without their own number ("2/5 ") in front; "1/2 cup of water" in a thread of five stays as it is."""
+        total = len(self.parts)
+        return [re.sub(rf"^\s*{n}/{total}[.:)]?\s+", "", part) for n, part in enumerate(self.parts, 1)]
 
 
 class Piece(Row):

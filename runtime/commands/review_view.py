@@ -258,8 +258,9 @@ def _draw_preview(console: Console, view: View) -> None:
     body = Text()
     if post.title:
         body.append_text(marked(view, "title")).append("\n\n")
-    for n in range(len(post.parts)):
-        body.append(f"{n + 1}/{len(post.parts)} ", "dim").append_text(marked(view, f"parts[{n}]")).append("\n\n")
+    for n, bare in enumerate(post.bare_parts()):
+        number = f"{n + 1}/{len(post.parts)} " if bare == post.parts[n] else ""  # else it holds its number already
+        body.append(number, "dim").append_text(marked(view, f"parts[{n}]")).append("\n\n")
     body.append_text(marked(view, "caption"))
     tags = outgoing_caption(post.caption, post.hashtags)[len(post.caption) :]
     body.append(printable(tags), "blue")

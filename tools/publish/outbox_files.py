@@ -28,10 +28,13 @@ def render(parcel: Parcel) -> dict[str, bytes]:
 
 
 def pasted(post: Post) -> str:
-    """The text as it is pasted into the platform; the parts of a thread one after another, each under its number."""
+    """The text as it is pasted into the platform; the parts of a thread one after another, each with its number, once."""
     if post.parts:
         total = len(post.parts)
-        return "\n\n".join(f"{n}/{total}\n{part}" for n, part in enumerate(post.parts, 1))
+        numbered = zip(post.parts, post.bare_parts(), strict=True)
+        return "\n\n".join(
+            part if part != bare else f"{n}/{total}\n{part}" for n, (part, bare) in enumerate(numbered, 1)
+        )
     tags = " ".join(tag if tag.startswith("#") else f"#{tag}" for tag in post.hashtags)
     title = post.title if post.platform == "youtube" or not post.caption else ""
     return "\n\n".join(text for text in (title, post.caption, tags) if text)

@@ -1,0 +1,35 @@
+"""What `review show` draws of a post."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from config.clock import ManualClock
+from memory.rows.content import Piece, Post, Revision
+from runtime.commands.review_view import View, draw_view
+
+
+def drawn(post: Post) -> str:
+    """The page about a piece that holds this post."""
+    now = ManualClock().now()
+    shared = {"brand": "acme", "content_hash": post.content_hash, "created_at": now}
+    piece = Piece(
+        id="p1", platform=post.platform, content_type=post.content_type, session_id="s1", updated_at=now, **shared
+    )
+    revision = Revision(content_id="p1", post=post, author="creation", **shared)
+    console = Console(record=True, width=100, force_terminal=False)
+    with console.capture():
+        draw_view(console, View(piece, revision, [], {}, {}, None))
+    return console.export_text()
+
+
+def test_a_part_that_holds_its_number_is_shown_with_one_number() -> None:
+    preview = drawn(Post(platform="twitter", content_type="thread", parts=("1/2 Hot?", "2/2 Warm.")))
+    preview = preview.partition("The exact bytes")[0]
+    assert preview.count("1/2") == preview.count("2/2") == 1
+
+
+def test_a_part_without_a_number_is_shown_under_its_own() -> None:
+    preview = drawn(Post(platform="twitter", content_type="thread", parts=("Hot?", "Warm."))).partition("The exact")[0]
+    assert "1/2 Hot?" in preview
+    assert "2/2 Warm." in preview
