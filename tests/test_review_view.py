@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 from rich.console import Console
 
 from config.clock import ManualClock
@@ -17,10 +19,9 @@ def drawn(post: Post) -> str:
         id="p1", platform=post.platform, content_type=post.content_type, session_id="s1", updated_at=now, **shared
     )
     revision = Revision(content_id="p1", post=post, author="creation", **shared)
-    console = Console(record=True, width=100, force_terminal=False)
-    with console.capture():
-        draw_view(console, View(piece, revision, [], {}, {}, None))
-    return console.export_text()
+    out = io.StringIO()
+    draw_view(Console(file=out, width=100), View(piece, revision, [], {}, {}, None))
+    return out.getvalue()
 
 
 def test_a_part_that_holds_its_number_is_shown_with_one_number() -> None:
