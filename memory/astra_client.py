@@ -304,28 +304,28 @@ class AstraDatabase:
         from astrapy.info import TableIndexOptions, TableVectorIndexOptions
 
         opened = await self._table(table)
+        create: Any = opened.create_vector_index if vector else opened.create_index
+        options: Any = TableIndexOptions(ascii=False, normalize=False, case_sensitive=True)
         if vector:
-            await self._call(
-                f"creating the index {name}",
-                lambda: opened.create_vector_index(
-                    name,
-                    column=column,
-                    options=TableVectorIndexOptions(metric="cosine", source_model="other"),
-                    if_not_exists=True,
-                    table_admin_timeout_ms=_DDL_MS,
-                ),
-            )
-        else:
-            await self._call(
-                f"creating the index {name}",
-                lambda: opened.create_index(
-                    name,
-                    column=column,
-                    options=TableIndexOptions(ascii=False, normalize=False, case_sensitive=True),
-                    if_not_exists=True,
-                    table_admin_timeout_ms=_DDL_MS,
-                ),
-            )
+            options = TableVectorIndexOptions(metric="cosine", source_model="other")
+        await self._call(
+            f"creating the index {name}",
+            lambda: create(name, column=column, options=options, if_not_exists=True, table_admin_timeout_ms=_DDL_MS),
+        )
+
+    async def add_column(self, table: str, column: str, kind: Mapping[str, Any]) -> None:
+        """Add a column of the type `kind` unless the table has one of that name; it is null in every row."""
+        opened = await self._table(table)
+
+        async def send() -> None:
+            try:
+                change = {"add": {"columns": {column: dict(kind)}}}
+                await opened.alter(change, table_admin_timeout_ms=_DDL_MS)
+            except astrapy.exceptions.DataAPIResponseException as error:
+                if error_code(error) != "CANNOT_ADD_EXISTING_COLUMNS":
+                    raise
+
+        await self._call(f"adding the column {table}.{column}", send)
 
     async def create_collection(self, name: str) -> None:
         """Create a collection whose fields are not indexed (a document is found by its `_id` alone)."""

@@ -5,7 +5,7 @@ Definitions are derived from the row classes; the tables of checkpoints are spel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -115,6 +115,8 @@ class SchemaReport:
     """What is missing or different in a keyspace. `problems` are lines that need a person."""
 
     missing_tables: tuple[str, ...]
+    missing_columns: tuple[tuple[str, str], ...]
+    """(table, column), of tables that are there."""
     missing_indexes: tuple[tuple[str, str], ...]
     """(table, column)."""
     missing_collections: tuple[str, ...]
@@ -124,7 +126,13 @@ class SchemaReport:
 
     @property
     def complete(self) -> bool:
-        return not (self.missing_tables or self.missing_indexes or self.missing_collections or self.problems)
+        return not (self.missing or self.problems)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of all that is missing, in the order in which it is made."""
+        pairs = (*self.missing_columns, *self.missing_indexes)
+        return (*self.missing_tables, *(f"{table}.{column}" for table, column in pairs), *self.missing_collections)
 
 
 def _type(column: Any) -> Any:
@@ -147,11 +155,7 @@ def _differences(plan: TablePlan, there: Mapping[str, Any]) -> list[str]:
         )
     columns = {name: _type(kind) for name, kind in (there.get("columns") or {}).items()}
     for name, kind in plan.columns.items():
-        if name not in columns:
-            found.append(
-                f"table {plan.name}: column {name} is missing: it was made by another version; see docs/operate.md"
-            )
-        elif columns[name] != _type(kind):
+        if name in columns and columns[name] != _type(kind):
             found.append(
                 f"table {plan.name}: column {name} is {columns[name]}, not {_type(kind)}: use another keyspace"
             )
@@ -161,12 +165,14 @@ def _differences(plan: TablePlan, there: Mapping[str, Any]) -> list[str]:
 async def check_schema(database: AstraDatabase) -> SchemaReport:
     """Compare the keyspace with the plan; changes nothing."""
     tables, collections = await database.tables(), await database.collections()
-    missing_indexes, problems, count = [], [], 0
+    missing_columns, missing_indexes, problems, count = [], [], [], 0
     for plan in PLAN:
         if plan.name not in tables:
             missing_indexes += [(plan.name, column) for column in plan.indexes]
             continue
         problems += _differences(plan, tables[plan.name])
+        there_are = tables[plan.name].get("columns") or {}
+        missing_columns += [(plan.name, name) for name in plan.columns if name not in there_are]
     for table in tables:
         there = await database.indexes(table)
         count += len(there)
@@ -190,14 +196,16 @@ async def check_schema(database: AstraDatabase) -> SchemaReport:
         )
     missing = tuple(plan.name for plan in PLAN if plan.name not in tables)
     decided = () if PERMITS in collections else (PERMITS,)
-    return SchemaReport(missing, tuple(missing_indexes), decided, tuple(problems), count)
+    return SchemaReport(missing, tuple(missing_columns), tuple(missing_indexes), decided, tuple(problems), count)
 
 
 async def create_schema(url: str, *, clock: Clock, token: str = "") -> SchemaReport:
     """Make what is missing, wait until the server shows it, and return what was missing before.
 
-    Tables and indexes that are there are compared and kept. One definition after the other: the server refuses several
-    at once. Repeating it is harmless.
+    Tables and indexes that are there are compared and kept; a table that an earlier version made gets the columns that it
+    lacks. Nothing is dropped and no type is changed. One definition after the other: the server refuses several at once.
+    Repeating it is harmless, and two may run at once. Rows that are there read with the default of an added column; a find
+    by an index on it does not meet them before they are written again.
 
     Raises:
         UsageError: a table differs, or the indexes would not fit; nothing was made.
@@ -210,19 +218,26 @@ async def create_schema(url: str, *, clock: Clock, token: str = "") -> SchemaRep
         plans = {plan.name: plan for plan in PLAN}
         for name in before.missing_tables:
             await database.create_table(name, plans[name].definition)
+        for table, column in before.missing_columns:  # one a request: a request that names one that is there adds none
+            await database.add_column(table, column, plans[table].definition["columns"][column])
+        if before.missing_columns:  # an index on a column that the server does not show yet is refused
+            await _until(database, clock, lambda now: not now.missing_columns)
         for table, column in before.missing_indexes:
             vector = _type(plans[table].columns[column]) != plans[table].columns[column]
             await database.create_index(table, plans[table].index_name(column), column, vector=vector)
         for name in before.missing_collections:
             await database.create_collection(name)
-        started = clock.now()
-        while not (now := await check_schema(database)).complete:
-            if now.problems:
-                raise UsageError("; ".join(now.problems))
-            if clock.now() - started > _VISIBLE_WITHIN:
-                late = ", ".join(
-                    (*now.missing_tables, *(f"{t}.{c}" for t, c in now.missing_indexes), *now.missing_collections)
-                )
-                raise Unavailable(f"AstraDB does not show yet what was made ({late}): run `copydesk db init` again")
-            await clock.sleep(_LOOK_EVERY)
+        await _until(database, clock, lambda now: now.complete)
         return before
+
+
+async def _until(database: AstraDatabase, clock: Clock, shown: Callable[[SchemaReport], bool]) -> None:
+    """Wait until the server shows what was made. Raises UsageError for a problem, Unavailable when it takes too long."""
+    started = clock.now()
+    while not shown(now := await check_schema(database)):
+        if now.problems:
+            raise UsageError("; ".join(now.problems))
+        if clock.now() - started > _VISIBLE_WITHIN:
+            late = ", ".join(now.missing)
+            raise Unavailable(f"AstraDB does not show yet what was made ({late}): run `copydesk db init` again")
+        await clock.sleep(_LOOK_EVERY)

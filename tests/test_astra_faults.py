@@ -429,9 +429,96 @@ async def test_a_table_of_other_columns_or_another_key_is_refused_and_nothing_is
         )
     with pytest.raises(UsageError) as refused:
         await create_schema(api.url("other"), clock=clock)
-    for told in ("primary key", "column value is missing", "column name is int, not text"):
+    for told in ("primary key", "use another keyspace", "column name is int, not text"):
         assert told in str(refused.value)
     assert list(space.tables) == ["controls"]
+
+
+def as_an_earlier_build_left_it(space: Keyspace) -> None:
+    """One column fewer, and the column and the index of another."""
+    pieces, memories = space.tables["content_library"], space.tables["agent_memory"]
+    del pieces.columns["cycle_day"]
+    del memories.columns["expires_at"], memories.indexes["agent_memory_expires_at"]
+    for row in (*pieces.rows.values(), *memories.rows.values()):
+        row.pop("cycle_day", None)
+        row.pop("expires_at", None)
+
+
+LACKING = (("agent_memory", "expires_at"), ("content_library", "cycle_day"))
+
+
+async def test_a_keyspace_of_an_earlier_build_gets_the_columns_and_indexes_that_it_lacks(
+    api: DataApi, keyspace: str, records: Records, clock: ManualClock
+) -> None:
+    space, fresh = api.keyspaces[keyspace], api.keyspaces[keyspace].like()
+    piece, memory = a_piece(id="p", cycle_day=3, title="before the upgrade"), a_memory("k")
+    await records.put(piece, memory)
+    as_an_earlier_build_left_it(space)
+    with pytest.raises(UsageError, match="db init"):
+        await records.put(a_piece(id="q"))
+    api.hide_new = 3
+    try:
+        made = await create_schema(api.url(keyspace), clock=clock)
+    finally:
+        api.hide_new = 0
+    assert tuple(sorted(made.missing_columns)) == LACKING
+    assert made.missing_indexes == (("agent_memory", "expires_at"),)
+    assert made.missing_tables == ()
+    for name, table in space.tables.items():
+        assert table.columns == fresh.tables[name].columns
+        assert set(table.indexes) == set(fresh.tables[name].indexes)
+    found = await records.get(Piece, id="p")
+    assert (found.title, found.cycle_day) == ("before the upgrade", Piece.model_fields["cycle_day"].default)
+    [known] = await records.find_by(AgentMemory, id=memory.id, expires_at=memory.expires_at)
+    assert (known.memory_content, known.expires_at) == (memory.memory_content, memory.expires_at)
+    await records.put(found.model_copy(update={"cycle_day": 5}))
+    assert (await records.get(Piece, id="p")).cycle_day == 5
+    before = dict(space.requests)
+    assert (await create_schema(api.url(keyspace), clock=clock)).complete
+    assert space.requests["alterTable"] == before["alterTable"] == 2
+
+
+async def test_two_db_inits_at_once_bring_a_keyspace_up_to_date(
+    api: DataApi, keyspace: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have seen what is missing before either adds it."""
+    space, fresh = api.keyspaces[keyspace], api.keyspaces[keyspace].like()
+    as_an_earlier_build_left_it(space)
+    both, add = asyncio.Barrier(2), AstraDatabase.add_column
+
+    async def together(self: AstraDatabase, table: str, column: str, kind: Any) -> None:
+        await both.wait()
+        await add(self, table, column, kind)
+
+    monkeypatch.setattr(AstraDatabase, "add_column", together)
+    url = api.url(keyspace)
+    first, second = await asyncio.gather(create_schema(url, clock=clock), create_schema(url, clock=clock))
+    assert first.missing_columns == second.missing_columns
+    assert space.requests["alterTable"] == 4, "each asked for both"
+    assert {name: table.columns for name, table in space.tables.items()} == {
+        name: table.columns for name, table in fresh.tables.items()
+    }
+    assert (await create_schema(url, clock=clock)).complete
+
+
+async def test_a_column_whose_answer_was_lost_is_asked_for_again(
+    api: DataApi, keyspace: str, clock: ManualClock
+) -> None:
+    as_an_earlier_build_left_it(api.keyspaces[keyspace])
+    api.fail("commit_drop", command="alterTable")
+    await create_schema(api.url(keyspace), clock=clock)
+    assert (await create_schema(api.url(keyspace), clock=clock)).complete
+
+
+async def test_no_column_is_added_to_a_keyspace_where_another_differs(
+    api: DataApi, keyspace: str, clock: ManualClock
+) -> None:
+    space = api.keyspaces[keyspace]
+    as_an_earlier_build_left_it(space)
+    space.tables["reviews"].columns["decision"] = {"type": "int"}
+    with pytest.raises(UsageError, match="column decision is int, not text: use another keyspace"):
+        await create_schema(api.url(keyspace), clock=clock)
+    assert space.requests["alterTable"] == 0
 
 
 async def test_a_database_without_room_for_our_indexes_is_refused_before_anything_is_made(
@@ -448,7 +535,7 @@ async def test_a_database_without_room_for_our_indexes_is_refused_before_anythin
                 await database.create_index(f"t{n}", f"i{n}_{m}", f"c{m}", vector=False)
         with pytest.raises(UsageError, match="limit"):
             await database.create_index("t0", "one_more", "c11", vector=False)
-    with pytest.raises(UsageError, match="70 indexes and needs 34 more"):
+    with pytest.raises(UsageError, match="70 indexes and needs 35 more"):
         await create_schema(api.url("full"), clock=clock)
     assert len(space.tables) == 7
 

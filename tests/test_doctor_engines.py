@@ -184,7 +184,13 @@ def test_what_astradb_lacks_is_found_and_db_init_makes_it(cli: Cli, api: DataApi
     assert 0 < report.json["astra"]["indexes"] <= 100
     assert "secret" not in report.out, "passwords are masked"
     again = cli("db", "init", "--json")
-    assert again.json["astra"] == {"tables": [], "indexes": [], "collections": []}
+    assert again.json["astra"] == {"tables": [], "columns": [], "indexes": [], "collections": []}
+    del api.keyspaces["desk"].tables["content_library"].columns["cycle_day"]
+    [finding] = other(cli("doctor", "--json"))
+    assert "lacks 1 columns: content_library.cycle_day" in finding["finding"]
+    assert finding["mend"] == "run_agents.py db init"
+    assert cli("db", "init", "--json").json["astra"]["columns"] == ["content_library.cycle_day"]
+    assert other(cli("doctor", "--json")) == []
     del api.keyspaces["desk"].tables["reviews"]
     [finding, *_] = cli("doctor", "--json").json["findings"]
     assert "reviews" in finding["finding"]

@@ -22,7 +22,7 @@ from memory.embedding.protocol import DIMENSIONS
 from memory.lease import LeaseGuard, Unleased
 from memory.records import schema
 from memory.records.all_brands import AllBrands
-from memory.records.astra_rows import behind, decode, encode, indexed, key_of, server_filter, to_columns
+from memory.records.astra_rows import behind, decode, encode, indexed, key_of, server_filter, to_columns, value_of
 from memory.records.decisions import decision_of
 from memory.records.protocol import ALL_BRANDS, Capability, Decision, Once, Records, RecordsStore, Scored
 from memory.rows import ROW_TYPES
@@ -98,7 +98,7 @@ class AstraRecords:
     def _sees(self, row_type: type[Row], columns: Mapping[str, Any]) -> bool:
         if self._brand not in (columns["brand"], ALL_BRANDS):
             return False
-        return not schema.expires(row_type) or columns["expires_at"] > self._store.now()
+        return not schema.expires(row_type) or value_of(row_type, columns, "expires_at") > self._store.now()
 
     async def get(self, row_type: type[R], **key: Any) -> R:
         row = await self.find(row_type, **key)
@@ -178,7 +178,9 @@ class AstraRecords:
         # A limit given to the server would count rows that are left out here.
         exact = limit if not left and not schema.expires(row_type) and "brand" in where else None
         async for found in self._database.find(row_type.table, where, limit=exact):
-            if self._sees(row_type, found) and all(found[name] == value for name, value in left.items()):
+            if self._sees(row_type, found) and all(
+                value_of(row_type, found, name) == value for name, value in left.items()
+            ):
                 rows.append(decode(row_type, found))
                 if len(rows) == limit:
                     break

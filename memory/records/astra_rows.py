@@ -9,10 +9,13 @@ text, vectors as float32. Two things a table cannot hold are stored otherwise:
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
+
+from pydantic_core import to_jsonable_python
 
 from memory.astra_client import as_vector
 from memory.embedding.protocol import DIMENSIONS
@@ -120,10 +123,11 @@ def _names(row_type: type[Row]) -> tuple[tuple[str, bool], ...]:
 
 
 def decode(row_type: type[R], columns: Mapping[str, Any]) -> R:
-    """The row of what was read. Columns that this version does not know are left aside. Raises Damaged."""
+    """The row of what was read. Columns that this version does not know are left aside, those that the row does not have
+    hold their default. Raises Damaged."""
     values = []
     for name, plain in _names(row_type):
-        value = columns.get(name)
+        value = value_of(row_type, columns, name)
         if plain:
             values.append(value)
         elif name == row_type.vector:
@@ -132,6 +136,27 @@ def decode(row_type: type[R], columns: Mapping[str, Any]) -> R:
         else:
             values.append(from_column(row_type, name, value))
     return schema.decode_row(row_type, values)
+
+
+@cache
+def defaults(row_type: type[Row]) -> Mapping[str, Any]:
+    """What a column that may not be null holds in a row that was written before `db init` added it: its field's default."""
+    found: dict[str, Any] = {}
+    for col in schema.columns(row_type):
+        field = row_type.model_fields[col.name]
+        if col.nullable or col.kind is Kind.VECTOR or field.is_required():
+            continue
+        value = field.get_default(call_default_factory=True)
+        found[col.name] = (
+            json.dumps(to_jsonable_python(value)) if col.kind is Kind.JSON else schema.encode_value(col, value)
+        )
+    return found
+
+
+def value_of(row_type: type[Row], columns: Mapping[str, Any], name: str) -> Any:
+    """The value of a column of what was read, in a row that is older than the column as well."""
+    value = columns.get(name)
+    return defaults(row_type).get(name) if value is None else value
 
 
 def key_of(row_type: type[Row], columns: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -69,6 +69,7 @@ async def _make_tables(settings: Settings) -> dict[str, list[str]]:
     )
     return {
         "tables": list(before.missing_tables),
+        "columns": [f"{table}.{column}" for table, column in before.missing_columns],
         "indexes": [f"{table}.{column}" for table, column in before.missing_indexes],
         "collections": list(before.missing_collections),
     }

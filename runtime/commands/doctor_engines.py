@@ -230,12 +230,14 @@ async def _astra(settings: Settings, report: Findings) -> bool:
         indexes=schema.indexes,
         index_limit=INDEXES_PER_DATABASE,
         missing_tables=list(schema.missing_tables),
+        missing_columns=[f"{table}.{column}" for table, column in schema.missing_columns],
         missing_indexes=[f"{table}.{column}" for table, column in schema.missing_indexes],
         missing_collections=list(schema.missing_collections),
     )
     for what, names in (
         ("tables", schema.missing_tables),
         ("collections", schema.missing_collections),
+        ("columns", section["missing_columns"]),
         ("indexes", section["missing_indexes"]),
     ):
         if names:

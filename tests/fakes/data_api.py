@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tests.fakes.data_api_collections import on_collection
 from tests.fakes.data_api_tables import Table
-from tests.fakes.data_api_values import Refused
+from tests.fakes.data_api_values import Refused, column_type
 
 HARMLESS = {"MISSING_INDEX", "ZERO_FILTER_OPERATIONS"}
 """astra.md 5, test 2: the partition beside an indexed column, and a vector search without a filter."""
@@ -224,7 +224,7 @@ class DataApi:
                 raise Refused("CANNOT_DROP_UNKNOWN_INDEX", name, scope="SCHEMA")
         elif command == "listTables":
             shown = [table for table in space.tables.values() if _visible(space, table.name)]
-            explained = [{"name": table.name, "definition": table.definition()} for table in shown]
+            explained = [{"name": table.name, "definition": _shown(space, table)} for table in shown]
             return {"status": {"tables": explained if options.get("explain") else [table.name for table in shown]}}
         elif command == "createCollection":
             if space.collections.setdefault(name, options) != options:
@@ -269,11 +269,20 @@ class DataApi:
             explain = (arguments.get("options") or {}).get("explain")
             return {"status": {"indexes": shown if explain else [index["name"] for index in shown]}}
         if command == "alterTable":
-            added = arguments["operation"]["add"]["columns"]
-            table.columns.update(Table("x", {"columns": {"k": "text", **added}, "primaryKey": "k"}).columns)
-            del table.columns["k"]
-            return {"status": {"ok": 1}}
+            return self._alter(space, table, arguments["operation"])
         raise Refused("UNSUPPORTED_TABLE_COMMAND", command)  # astra.md 1.2: count and the like
+
+    def _alter(self, space: Keyspace, table: Table, operation: dict[str, Any]) -> dict[str, Any]:
+        """AlterTableCommandResolver.java of stargate/data-api, add alone: of existing columns (by name) all are refused."""
+        added = (operation.get("add") or {}).get("columns") or {}
+        if not added:
+            raise Refused("MISSING_ALTER_TABLE_OPERATIONS", "add", scope="SCHEMA")
+        if there := sorted(set(added) & set(table.columns)):
+            raise Refused("CANNOT_ADD_EXISTING_COLUMNS", ", ".join(there), scope="SCHEMA")
+        table.columns.update({column: column_type(kind) for column, kind in added.items()})
+        for column in added:
+            space.hidden[f"{table.name}.{column}"] = self.hide_new
+        return {"status": {"ok": 1}}
 
     def _index(self, space: Keyspace, table: Table, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         name, definition = arguments["name"], arguments["definition"]
@@ -283,7 +292,7 @@ class DataApi:
             if (arguments.get("options") or {}).get("ifNotExists"):
                 return {"status": {"ok": 1}}
             raise Refused("CANNOT_ADD_EXISTING_INDEX", name, scope="SCHEMA")
-        if column not in table.columns:
+        if column not in table.columns or space.hidden.get(f"{table.name}.{column}"):  # the schema that it still sees
             raise Refused("UNKNOWN_INDEX_COLUMN", str(column), scope="SCHEMA")
         if vector != (table.columns[column]["type"] == "vector") or table.columns[column]["type"] == "blob":
             raise Refused("UNSUPPORTED_INDEXING_FOR_DATA_TYPES", str(column), scope="SCHEMA")
@@ -306,6 +315,12 @@ def _visible(space: Keyspace, name: str) -> bool:
         space.hidden[name] -= 1
         return False
     return True
+
+
+def _shown(space: Keyspace, table: Table) -> dict[str, Any]:
+    definition = table.definition()
+    columns = {name: kind for name, kind in definition["columns"].items() if _visible(space, f"{table.name}.{name}")}
+    return {**definition, "columns": columns}
 
 
 def _key_schema(table: Table) -> dict[str, Any]:
