@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -510,6 +511,53 @@ async def _until(true: Callable[[], bool]) -> None:
 async def _add(log: list[str], word: str) -> str:
     log.append(word)
     return word
+
+
+async def test_a_call_that_fails_as_its_caller_is_cancelled_is_not_reported_as_forgotten(bench: Bench) -> None:
+    """By itself in the same turn of the loop, or because it was told to leave, its caller cancelled once or twice."""
+    told = list[str]()
+    loop = asyncio.get_running_loop()
+    was = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: told.append(context["message"]))
+    fail, leaving, stay = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @tool(agents={"research"}, timeout_s=60)
+    async def failing() -> str:
+        """Fail when told to, or late when told to leave."""
+        try:
+            await fail.wait()
+        except asyncio.CancelledError:
+            leaving.set()
+            await stay.wait()
+        raise OSError("gone")
+
+    box = bench.box(failing, limits=CallLimits(grace_s=60))
+    try:
+        at_once = asyncio.ensure_future(box.call("failing"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        fail.set()
+        await asyncio.sleep(0)  # it has failed, and its caller has not been told
+        at_once.cancel()
+        await asyncio.wait({at_once})
+        fail.clear()
+        twice = asyncio.ensure_future(box.call("failing"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        twice.cancel()
+        await leaving.wait()
+        twice.cancel()
+        await asyncio.wait({twice})
+        assert len(tool_calls._abandoned["failing"]) == 1, "it still runs, and counts"
+        stay.set()
+        await _until(lambda: not tool_calls._abandoned["failing"])
+        gc.collect()
+        await asyncio.sleep(0)
+    finally:
+        loop.set_exception_handler(was)
+    assert at_once.cancelled()
+    assert twice.cancelled()
+    assert told == []
 
 
 async def test_a_tool_that_never_ends_is_not_called_for_ever(bench: Bench) -> None:

@@ -224,6 +224,7 @@ class Toolbox:
         if spec.context_parameter:
             arguments = {**arguments, spec.context_parameter: self._context(call)}
         begun, running = self._clock.boottime(), _start(spec, arguments)
+        running.add_done_callback(_looked_at)
         try:
             await asyncio.wait({running}, timeout=spec.timeout_s)
             took = self._clock.boottime() - begun
@@ -343,22 +344,21 @@ def _returned(spec: ToolSpec, running: asyncio.Future[Any]) -> Any:
 
 async def _give_up(spec: ToolSpec, running: asyncio.Future[Any], grace_s: float) -> None:
     """Ask the call to leave; one that stays is left to itself: its slot is free, and what it still does is not written."""
-    if isinstance(running, asyncio.Task):
-        running.cancel()
-        await asyncio.wait({running}, timeout=grace_s)
-    if running.done():
-        if not running.cancelled():
-            running.exception()  # looked at, so that nobody reports it as forgotten
-        return
-    _abandoned[spec.name].add(running)
-    log.warning("tool.abandoned", tool=spec.name, running=len(_abandoned[spec.name]))
+    try:
+        if isinstance(running, asyncio.Task):
+            running.cancel()
+            await asyncio.wait({running}, timeout=grace_s)
+    finally:  # also when the caller is cancelled once more, meanwhile
+        if not running.done():
+            _abandoned[spec.name].add(running)
+            log.warning("tool.abandoned", tool=spec.name, running=len(_abandoned[spec.name]))
+            running.add_done_callback(_abandoned[spec.name].discard)
 
-    def ended(future: asyncio.Future[Any]) -> None:
-        _abandoned[spec.name].discard(future)
-        if not future.cancelled():
-            future.exception()
 
-    running.add_done_callback(ended)
+def _looked_at(running: asyncio.Future[Any]) -> None:
+    """Its caller may have been cancelled in the moment in which it failed: nobody is to report its error as forgotten."""
+    if not running.cancelled():
+        running.exception()
 
 
 def _counted(result: ToolResult) -> str:
