@@ -27,7 +27,7 @@ from runtime.publish_due import subject_of
 from runtime.thread import Done as Done
 from runtime.thread import Later as Later
 from runtime.thread import Outcome as Outcome
-from runtime.thread import run_thread
+from runtime.thread import read_thread, run_thread
 
 
 async def find_decision(records: Records, piece: Piece) -> Review | None:
@@ -320,5 +320,4 @@ async def _cancel_session(
 
 
 async def _state(runtime: Runtime, graph: str, brand: str, thread_id: str) -> dict[str, Any]:
-    reader = runtime.graphs[graph].copy(update={"checkpointer": runtime.checkpoints.reader(brand)})
-    return (await reader.aget_state({"configurable": {"thread_id": thread_id}})).values
+    return (await read_thread(runtime, graph, brand, thread_id)).values

@@ -58,6 +58,7 @@ class Runtime:
     embedder: Embedder
     owner: Owner
     publishers: dict[str, Publisher] = field(default_factory=dict)
+    _older: dict[tuple[str, int], Pregel[Any, Any, Any, Any]] = field(default_factory=dict)
     _profiles: dict[Path, tuple[Any, BrandProfile]] = field(default_factory=dict)
 
     @cached_property
@@ -71,6 +72,17 @@ class Runtime:
             "cycle": build_cycle_graph(node_timeout=timeout).compile(name="cycle"),
             "piece": build_piece_graph(node_timeout=timeout).compile(name="piece"),
         }
+
+    def older_graph(self, name: str, version: int) -> Pregel[Any, Any, Any, Any] | None:
+        """The compiled alias that goes on with threads of an older version; None when this build has none."""
+        from graphs.versions import ALIASES
+
+        build = ALIASES[name].get(version)
+        if build is None:
+            return None
+        if (name, version) not in self._older:
+            self._older[name, version] = build(node_timeout=self.settings.node_timeout).compile(name=name)
+        return self._older[name, version]
 
     @property
     def brands_dir(self) -> Path:

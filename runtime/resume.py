@@ -21,6 +21,7 @@ from memory.rows.sessions import Assignment, Session
 from runtime.compose import Runtime
 from runtime.hold import hold_piece, hold_session
 from runtime.parking import parked_since
+from runtime.thread import read_thread
 
 MAX_ADDED_USD = 100_000.0
 WAIT = timedelta(seconds=30)
@@ -83,8 +84,7 @@ async def _finished_brief(records: Records, piece: Piece) -> str:
 
 async def _unfinished(runtime: Runtime, graph: str, brand: str, thread_id: str) -> bool:
     """Whether the thread stopped before its end, so that there is a step to go on with."""
-    reader = runtime.graphs[graph].copy(update={"checkpointer": runtime.checkpoints.reader(brand)})
-    return bool((await reader.aget_state({"configurable": {"thread_id": thread_id}})).next)
+    return bool((await read_thread(runtime, graph, brand, thread_id)).next)
 
 
 async def reopen_session(

@@ -11,12 +11,14 @@ import structlog
 
 from config.errors import Busy, Conflict, LeaseLost, NotFound
 from graphs.context import GraphContext
+from graphs.versions import version_of
 from memory.lease import LeaseGuard
 from runtime.compose import Runtime
 from runtime.guard import TaskGuard
 
 if TYPE_CHECKING:
     from langgraph.pregel import Pregel
+    from langgraph.types import StateSnapshot
 
 log = structlog.get_logger(__name__)
 RECURSION_LIMIT = 60
@@ -69,9 +71,8 @@ async def run_thread(
         raise
     except Conflict as error:
         raise Busy(f"thread {thread_id} is changing hands: {error}") from error
-    graph: Pregel[Any, Any, Any, Any] = runtime.graphs[name].copy(
-        update={"checkpointer": saver, "store": _memory(runtime, context)}
-    )
+    bound = {"checkpointer": saver, "store": _memory(runtime, context)}
+    graph: Pregel[Any, Any, Any, Any] = runtime.graphs[name].copy(update=bound)
     version = _version(name)
     config: Any = {
         "configurable": {"thread_id": thread_id},
@@ -83,16 +84,22 @@ async def run_thread(
     while True:
         snapshot = await graph.aget_state({"configurable": {"thread_id": thread_id}})
         if snapshot.created_at is not None:
-            found = int(dict(snapshot.metadata or {}).get("graph_version", version))  # type: ignore[call-overload]
+            found = _written_by(snapshot, version)
             if found > version:
                 return Later(
                     PARK,
                     f"thread {thread_id} was written by a newer graph ({found} > {version}): a newer worker must take it",
                 )
             if found < version:
-                raise NotFound(
-                    f"thread {thread_id} needs graph {name} version {found}, which is gone: `session resume --from-draft`"
-                )
+                older = runtime.older_graph(name, found)
+                if older is None:
+                    raise NotFound(
+                        f"thread {thread_id} needs graph {name} version {found}, which is gone: `session resume --from-draft`"
+                    )
+                # It stays of that version to its end: the marks of what it writes must not say otherwise.
+                graph, version = older.copy(update=bound), found
+                config["metadata"]["graph_version"] = found
+                continue
             feed = None
             if snapshot.interrupts:
                 reply = await answer(snapshot.values)
@@ -118,10 +125,22 @@ def _memory(runtime: Runtime, context: GraphContext) -> Any:
     )
 
 
-def _version(name: str) -> int:
-    from graphs import cycle, piece
+async def read_thread(runtime: Runtime, name: str, brand: str, thread_id: str) -> StateSnapshot:
+    """Where the thread stands, seen through the graph of its own version where this build has it."""
+    saver, at = runtime.checkpoints.reader(brand), {"configurable": {"thread_id": thread_id}}
+    snapshot = await runtime.graphs[name].copy(update={"checkpointer": saver}).aget_state(at)  # type: ignore[arg-type]
+    older = runtime.older_graph(name, _written_by(snapshot, _version(name)))
+    if older is None:
+        return snapshot
+    return await older.copy(update={"checkpointer": saver}).aget_state(at)  # type: ignore[arg-type]
 
-    return {"cycle": cycle.VERSION, "piece": piece.VERSION}[name]
+
+def _written_by(snapshot: StateSnapshot, version: int) -> int:
+    return int(dict(snapshot.metadata or {}).get("graph_version", version))  # type: ignore[call-overload]
+
+
+def _version(name: str) -> int:
+    return version_of(name)
 
 
 _background: set[asyncio.Task[None]] = set()

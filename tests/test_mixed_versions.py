@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,11 +23,14 @@ import structlog
 
 from config.clock import ManualClock
 from config.vocabulary import TASK_KINDS, Decision, PieceState, SessionStatus
+from graphs import cycle, piece
+from graphs.versions import ALIASES
 from memory.queue.protocol import GENERATION_QUEUE, UPKEEP_QUEUE, Enqueued, Task
 from memory.rows.sessions import Session
 from runtime import thread
 from runtime import worker as worker_module
 from runtime.advance import Done
+from runtime.commands.session import resume
 from runtime.reconcile import derive_tasks, reconcile
 from runtime.reviews import decide
 from runtime.worker import Worker
@@ -263,6 +267,83 @@ async def test_a_build_that_was_rolled_back_leaves_the_threads_of_the_newer_one_
         await approve(room, BUILD["gated"])
         await work(room, Worker(room.runtime, upkeep=False))
         assert _checkpoints(tmp_path) == before
+
+
+# What a build with changed graphs finds
+
+
+def _upgraded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both graphs are of a version more, and the piece graph has another shape: nothing in it can answer an old gate."""
+    built = piece.build_piece_graph
+
+    def reshaped(*, node_timeout: timedelta) -> Any:
+        graph = built(node_timeout=node_timeout)
+        graph.nodes["sign"] = graph.nodes.pop("gate")
+        other = {"gate": "sign"}
+        graph.edges = {(other.get(a, a), other.get(b, b)) for a, b in graph.edges}
+        return graph
+
+    monkeypatch.setattr(piece, "build_piece_graph", reshaped)
+    monkeypatch.setattr(piece, "VERSION", piece.VERSION + 1)
+    monkeypatch.setattr(cycle, "VERSION", cycle.VERSION + 1)
+
+
+def _graph_versions(folder: Path, thread_id: str) -> set[int]:
+    with closing(sqlite3.connect(folder / "checkpoints.db")) as db:
+        found = db.execute(
+            "SELECT DISTINCT json_extract(metadata, '$.graph_version') FROM checkpoints WHERE thread_id = ?",
+            (thread_id,),
+        )
+        return {row[0] for row in found}
+
+
+async def test_threads_of_an_older_graph_go_on_under_its_alias_and_new_ones_under_the_present_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ALIASES["piece"], piece.VERSION, piece.build_piece_graph)
+    monkeypatch.setitem(ALIASES["cycle"], cycle.VERSION, cycle.build_cycle_graph)
+    old = piece.VERSION
+    _upgraded(monkeypatch)
+    async with left_behind(tmp_path) as room:
+        gated, unbegun = [(await room.piece(name)).thread_id for name in PIECES[1:]]
+        worker = await work(room)
+        assert _graph_versions(tmp_path, gated) == {old}
+        assert _graph_versions(tmp_path, unbegun) == {old + 1}
+        written = _graph_versions(tmp_path, BUILD["session"])
+        assert written == {old}, "it stays of its version until it ends"
+        await approve(room, *PIECES[1:])
+        await work(room, worker)
+        assert await states(room) == [PieceState.APPROVED] * 3
+        assert (await the_session(room)).status is SessionStatus.DONE
+        assert (await room.piece(BUILD["gated"])).run == 1
+        assert worker.failed == 0
+
+
+async def test_without_an_alias_an_older_thread_fails_with_the_remedy_and_the_remedy_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _upgraded(monkeypatch)
+    name = BUILD["gated"]
+    kept = [task for task in TASKS if task["kind"] == "advance_session"]
+    async with left_behind(tmp_path, tasks=kept) as room:
+        await approve(room, name)
+        for _ in range(room.runtime.settings.max_attempts):
+            await work(room, Worker(room.runtime, upkeep=False))
+            room.clock.advance(10 * MINUTE)
+        row, week = await room.piece(name), await the_session(room)
+        assert row.state is PieceState.FAILED
+        assert week.status is SessionStatus.FAILED
+        for told in (row.reason, week.reason):
+            assert "version 1, which is gone: `session resume --from-draft`" in told
+        args = SimpleNamespace(by="ann", add_usd=0.0, from_draft=True, detach=True, json=True, brand=BRAND)
+        assert await resume(room.runtime, BRAND, week, args)  # type: ignore[arg-type]
+        await work(room)
+        row = await room.piece(name)
+        assert (row.run, row.content_hash) == (2, BUILD["content_hashes"][name]), "its draft was kept"
+        await approve(room, *[one for one in PIECES if (await room.piece(one)).state is PieceState.WAITING])
+        await work(room)
+        assert await states(room) == [PieceState.APPROVED] * 3
+        assert (await the_session(room)).status is SessionStatus.DONE
 
 
 def _checkpoints(folder: Path) -> list[Any]:
