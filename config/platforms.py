@@ -50,6 +50,8 @@ class Limits(BaseModel):
     alt_text: int = 1000
     slides: tuple[int, int] | None = None
     parts: tuple[int, int] | None = None
+    text_alone: bool = True
+    """Whether a quote may be its caption alone; False: the platform posts nothing without an image or a video."""
 
 
 @cache

@@ -19,7 +19,7 @@ from config.platforms import (
 )
 from config.vocabulary import CONTENT_TYPES, PLATFORMS, Severity
 from memory.rows.content import Post
-from tools.checks.limits import check_limits
+from tools.checks.limits import check_limits, missing_fields
 
 DATA = Path(__file__).parent / "data" / "twitter_weighted_length.json"
 CONFORMANCE = json.loads(DATA.read_text("utf-8"))["cases"]
@@ -75,7 +75,9 @@ def rules(post: Post) -> list[str]:
 
 
 def a_post(**fields: object) -> Post:
-    return Post.model_validate({"platform": "instagram", "content_type": "reel", "caption": "A caption.", **fields})
+    return Post.model_validate(
+        {"platform": "instagram", "content_type": "reel", "caption": "A caption.", "script": "A scene.", **fields}
+    )
 
 
 def test_a_post_at_the_limit_passes_and_one_over_it_does_not() -> None:
@@ -112,7 +114,12 @@ def test_tiktok_counts_utf16_units() -> None:
     ("fields", "rule"),
     [
         ({"content_type": "thread", "caption": "", "parts": ("a", "b")}, "LIMIT-CELL"),
-        ({"caption": ""}, "LIMIT-EMPTY"),
+        ({"script": ""}, "LIMIT-EMPTY"),
+        ({"content_type": "story"}, "LIMIT-EMPTY"),
+        ({"content_type": "quote"}, "LIMIT-EMPTY"),
+        ({"content_type": "quote", "slides": (" ",)}, "LIMIT-EMPTY"),
+        ({"platform": "twitter", "content_type": "quote", "caption": ""}, "LIMIT-EMPTY"),
+        ({"platform": "twitter", "content_type": "thread", "caption": "Words."}, "LIMIT-EMPTY"),
         ({"content_type": "carousel"}, "LIMIT-EMPTY"),
         ({"content_type": "carousel", "slides": ("one",)}, "LIMIT-SLIDES"),
         ({"content_type": "carousel", "slides": ("s",) * 11}, "LIMIT-SLIDES"),
@@ -127,6 +134,22 @@ def test_tiktok_counts_utf16_units() -> None:
 )
 def test_what_a_platform_would_refuse_is_found(fields: dict, rule: str) -> None:
     assert rules(a_post(**fields)) == [rule]
+
+
+def test_media_stand_for_what_was_never_written_and_text_alone_goes_where_it_can() -> None:
+    media = ("ab" * 32,)
+    for content_type in ("reel", "story", "carousel", "quote"):
+        assert rules(a_post(content_type=content_type, script="", media=media)) == []
+    assert rules(a_post(platform="facebook", content_type="quote")) == []
+
+
+def test_what_a_human_must_fill_in_is_named() -> None:
+    assert missing_fields(a_post()) == []
+    assert missing_fields(a_post(script="", caption="")) == ["script", "caption"]
+    assert missing_fields(a_post(platform="youtube", script="")) == ["script", "title"]
+    assert missing_fields(a_post(platform="twitter", content_type="thread", caption="")) == ["parts"]
+    [found] = check_limits(a_post(script="", caption=""))
+    assert (found.field, "script or media" in found.suggestion) == ("script", True)
 
 
 def test_a_plug_in_adds_a_platform_and_cannot_replace_one_of_ours() -> None:

@@ -192,7 +192,11 @@ async def _next_steps(records: Records, session: Session, pieces: list[Piece]) -
     if any(review.result is not CheckResult.FAILED for review in pending):
         return ["review list", f"review approve --session {session.id} --all"]
     if pending:  # nothing of it may pass as it is: a human writes it
-        return ["review list", f"review edit {pending[0].piece_id} --set caption=TEXT"]
+        from memory.rows.content import Revision
+        from runtime.commands.review_view import edit_words
+
+        row = await records.get(Revision, content_id=pending[0].piece_id, content_hash=pending[0].content_hash)
+        return ["review list", edit_words(pending[0].piece_id, row.post)]
     if any(piece.state is PieceState.APPROVED for piece in pieces):
         return [f"publish due --until {_week_end(session)}"]
     if session.kind == "cycle" and session.status is SessionStatus.CANCELLED:

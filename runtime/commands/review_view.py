@@ -111,8 +111,16 @@ def _next_step(view: View) -> str:
     if piece.state == "waiting" and view.can_pass:
         return f"review approve {piece.id}@{piece.content_hash[:12]}"
     if piece.state in ("waiting", "rejected", "failed", "missed", "approved"):
-        return f"review edit {piece.id} --set caption=TEXT"
+        return edit_words(piece.id, view.revision.post)
     return f"why {piece.id}"
+
+
+def edit_words(piece_id: str, post: Post) -> str:
+    """The `review edit` that mends this post: it names the fields that are missing, else the caption."""
+    from tools.checks.limits import missing_fields
+
+    fields = missing_fields(post) or ["caption"]
+    return " ".join([f"review edit {piece_id}", *(f"--set {name}=TEXT" for name in fields)])
 
 
 def as_json(view: View) -> dict[str, Any]:

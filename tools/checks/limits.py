@@ -43,17 +43,48 @@ def _finding(
     )
 
 
+_HOLDS = {"reel": "script", "thread": "parts", "carousel": "slides", "story": "slides", "quote": "slides"}
+"""The field that carries a content type; its media may stand for all but a thread's."""
+
+
+def missing_fields(post: Post) -> list[str]:
+    """The fields that a human has to fill before anything of `post` can go out, what carries it first; empty if it has all."""
+    try:
+        cell = limits(post.platform, post.content_type)
+    except BadInput:
+        return []
+    lacking = [name] if (name := _lacking(post, cell)) else []
+    if (
+        lacking
+        and post.content_type not in ("thread", "story")
+        and not post.caption.strip()
+        and "caption" not in lacking
+    ):
+        lacking.append("caption")
+    return [*lacking, *(["title"] if cell.title_required and not post.title.strip() else [])]
+
+
+def _lacking(post: Post, cell: Limits) -> str:
+    wanted = _HOLDS.get(post.content_type, "caption")
+    given = getattr(post, wanted)
+    if any(text.strip() for text in ((given,) if isinstance(given, str) else given)):
+        return ""
+    if post.media and wanted in ("script", "slides"):
+        return ""
+    if post.content_type == "quote" and cell.text_alone and post.caption.strip():
+        return ""
+    return wanted
+
+
 def _empty(post: Post, cell: Limits) -> list[Finding]:
-    wanted = {"thread": "parts", "carousel": "slides", "story": "slides", "quote": "slides"}.get(
-        post.content_type, "caption"
+    wanted = _lacking(post, cell)
+    if not wanted:
+        return []
+    media = " or media" if wanted in ("script", "slides") else ""
+    advice = (
+        f"a {post.content_type} for {post.platform} needs {wanted}{media}: write `review edit ID --set {wanted}=TEXT`"
     )
-    if wanted == "slides" and (post.slides or post.media or (post.content_type == "quote" and post.caption.strip())):
-        return []
-    if wanted == "parts" and any(part.strip() for part in post.parts):
-        return []
-    if wanted == "caption" and (post.caption.strip() or post.script.strip()):
-        return []
-    return [_finding("LIMIT-EMPTY", wanted, "", f"a {post.content_type} needs {wanted}: write them", cell.source)]
+    return [_finding("LIMIT-EMPTY", wanted, "", advice, cell.source)]
 
 
 def _text(post: Post, cell: Limits) -> list[Finding]:
