@@ -140,3 +140,29 @@ def test_the_editor_can_be_interrupted_as_it_would_be_alone(
     monkeypatch.setattr("sys.stdin", io.StringIO("e\nq\n"))
     assert "nothing was changed" in week("review").out
     assert "default_int_handler" in seen.read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"caption": "It cures cancer.", "caption": "Hello."}',
+        f'{{"caption": "x", "n": {"9" * 5000}}}',
+        "[" * 100_000 + "{",
+    ],
+)
+def test_a_piece_that_is_read_differently_by_others_is_refused(tmp_path: Path, cli: Cli, text: str) -> None:
+    file = tmp_path / "piece.json"
+    file.write_text(text)
+    result = cli("lint", str(file))
+    assert (result.code, result.complaint.startswith(f"error: {file}: is not JSON")) == (2, True)
+
+
+@pytest.mark.parametrize("unit", ["a", "(", "<"])
+def test_a_large_file_of_one_character_is_linted_and_words_after_it_are_read(
+    tmp_path: Path, cli: Cli, unit: str
+) -> None:
+    # Quadratic in the length of a run, this took minutes.
+    file = tmp_path / "large.txt"
+    file.write_text(unit * 200_000 + "\nIt cures cancer.")
+    result = cli("lint", str(file), "--json")
+    assert (result.code, result.json["files"][0]["result"]) == (1, "failed")

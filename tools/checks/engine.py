@@ -6,6 +6,7 @@ Only what goes out is linted; knowledge, guidelines and memory may hold any word
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 1024 * 1024
+_STRETCH = 256
 _CHECKS: dict[str, Check] = {
     "medical_claim": medical_claim.check,
     "brand_voice": brand_voice.check,
@@ -173,8 +175,8 @@ def lint_bytes(
 
 def _read_post(text: str, name: str) -> Post:
     try:
-        value: Any = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        value: Any = json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{name}: is not JSON ({str(error)[:80]}): mend it, or give the text in a .txt file") from None
     if isinstance(value, dict) and isinstance(value.get("post"), dict):
         value = value["post"]
@@ -192,6 +194,15 @@ def _read_post(text: str, name: str) -> Post:
         raise BadInput(
             f"{name}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}: see the fields of a post"
         ) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names stand once: of two, programs take different ones, and only one would be linted."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return found
 
 
 def _chosen(check_types: Sequence[str] | None) -> list[str]:
@@ -220,14 +231,17 @@ def _covers(markets: Sequence[str], finding: Finding, judge: Judge) -> bool:
 
 def _thin(found: list[Finding]) -> list[Finding]:
     out: list[Finding] = []
+    near: dict[int, list[Finding]] = defaultdict(list)  # what is kept, by each stretch of text that it touches
     for finding in sorted(set(found), key=lambda f: (_RANK[f.severity], f.start - f.end, f.start, f.rule)):
         covered = any(
             kept.check_type == finding.check_type
             and kept.start <= finding.start
             and finding.end <= kept.end
             and (kept.rule == finding.rule or _RANK[kept.severity] < _RANK[finding.severity])
-            for kept in out
+            for kept in near[finding.start // _STRETCH]
         )
         if not covered:
             out.append(finding)
+            for stretch in range(finding.start // _STRETCH, finding.end // _STRETCH + 1):
+                near[stretch].append(finding)
     return sorted(out, key=lambda f: (f.start, _RANK[f.severity], f.rule))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -114,7 +115,7 @@ def fold(text: str, known: Callable[[str], bool] = lambda word: False) -> Folded
 
 def _undisguise(word: str, known: Callable[[str], bool]) -> str:
     body = word.strip("!*|+")
-    if not body or body.isalpha():
+    if not body or body.isalpha() or len(body) > _LONGEST_WORD:
         return ""
     if "*" in body:
         # A star may stand for any letter; only vowels are tried, since that is what writers take out.
@@ -146,7 +147,17 @@ class Token:
 _TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z]+)*")
 _HASHTAG = re.compile(r"#([a-z0-9_]+)")
 _URL = re.compile(r"https?://\S+|www\.\S+|(?<!\w)@[\w.]+|\S+@\S+\.\w+")
-_BREAK = re.compile(r"[.!?]+[\"')\]]*(?:\s+|$)|\n+|(?<=\w)\.(?=[A-Z])|\s+[•▪✅✔🔹➡]\s*|\s*\|\s+")
+_LONGEST_ADDRESS = 2048
+"""Characters without a blank that may still be an address; of anything longer every word is read."""
+_LONGEST_WORD = 64
+"""Characters of a disguise that is tried: no word that a rule looks for is longer."""
+_RUN = re.compile(r"\S+")
+_SEPARATORS = re.compile(r"[ ,]*")
+# A run of dots or blanks is tried from its first character alone: tried from each of them, a long one would take for ever.
+_BREAK = re.compile(
+    r"(?<![.!?])[.!?]+[\"')\]]*(?:\s+|$)|\n+|(?<=\w)\.(?=[A-Z])"
+    r"|(?:(?<![^\S\n])[^\S\n]+|(?<=\s))[•▪✅✔🔹➡]\s*|(?:(?<![^\S\n])[^\S\n]*|(?<=\s))\|\s+"
+)
 _ABBREVIATION = re.compile(r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|etc|no|st|approx|u\.s|inc|jr|prof)|\b[a-z])\.$")
 
 
@@ -154,12 +165,22 @@ def sentence_ranges(folded: Folded) -> list[tuple[int, int]]:
     """Half-open ranges of the sentences and lines of folded text; a run of hashtags stands apart from the words before it."""
     cuts = [0]
     for match in _BREAK.finditer(folded.text):
-        head = folded.text[cuts[-1] : match.start() + 1]
+        head = folded.text[max(cuts[-1], match.start() - 16) : match.start() + 1]  # longer than any abbreviation
         if match.group().startswith(".") and "\n" not in match.group() and _ABBREVIATION.search(head):
             continue
         cuts.append(match.end())
     cuts.append(len(folded.text))
     return [(a, b) for a, b in pairwise(cuts) if b > a]
+
+
+def _addresses(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """The spans of links, handles and mail addresses between `start` and `end`: no words of the text."""
+    return [
+        match.span()
+        for run in _RUN.finditer(text, start, end)
+        if run.end() - run.start() <= _LONGEST_ADDRESS
+        for match in _URL.finditer(text, *run.span())
+    ]
 
 
 def tokens_of(
@@ -173,13 +194,15 @@ def tokens_of(
     body: list[Token] = []
     tags: list[list[Token]] = []
     position = start
-    blanks = [(m.start(), m.end()) for m in _URL.finditer(text, start, end)]
+    blanks = _addresses(text, start, end)
+    begins = [a for a, _ in blanks]
     previous_was_tag = True
     while match := _TOKEN.search(text, position, end):
         a, b = match.span()
         position = b
-        if blank := next((x for x in blanks if x[0] <= a < x[1]), None):
-            position = blank[1]
+        nearest = bisect_right(begins, a) - 1
+        if nearest >= 0 and a < blanks[nearest][1]:
+            position = blanks[nearest][1]
             continue
         tagged = a > 0 and text[a - 1] == "#"
         if tagged or (whole_tag and not body and not tags):
@@ -187,8 +210,9 @@ def tokens_of(
             b = run.end() if run else b
             position = b
             words = _camel(folded, a, b, segment)
-            following = text[b:end].lstrip(" ,")
-            alone = previous_was_tag or not following or following.startswith("#")
+            gap = _SEPARATORS.match(text, b, end)
+            after = gap.end() if gap else b
+            alone = previous_was_tag or after == end or text[after] == "#"
             (tags.append(words) if alone else body.extend(words))
             previous_was_tag = alone
             continue
