@@ -69,20 +69,32 @@ _NOT_SO = r"(?:do(?:es)? not|do(?:es)?n't|can ?not|can't|is not|isn't|is false|i
 _DENIAL = re.compile(
     rf"\s*(?:no, it|it|that|they|this|we|he|she)? ?{_NOT_SO}(?: true| so)?[.;,!]|\s*(?:false|not true|wrong|nonsense)[.!]"
 )
+_WEIGHED = re.compile(
+    r"[^.!?\n]*\b(?:is|are) (?:a |one )?risk factors?\b|(?:the )?fda (?:concludes|has determined|does not endorse)\b[^.!?]*(?:evidence|endorse|claim)"
+)
+
+_EMOJI = r"[\u2190-\u21ff\u2600-\u26ff\u2728-\u27bf\u2b00-\u2bff\U0001f300-\U0001faff](?<![▪✅✔🔹➡])"
+_APART = re.compile(rf"(?<=[^\W_])(?:[ ]?{_EMOJI}[\ufe0f\u200d]?)+[ ]?(?=[^\W_])|(?<=[a-z,]) ?\n ?(?=[a-z])")
+
+
+def _rejoined(text: str) -> str:
+    """The same number of characters, with an emoji or one line break inside a sentence as a single blank."""
+    return _APART.sub(lambda match: " " + "\u200b" * (len(match.group()) - 1), text)
 
 
 @lru_cache(maxsize=1024)
 def read(text: str, tagged: bool) -> tuple[Folded, tuple[Sentence, ...]]:
     """A text folded, and its sentences tagged. Every check type of a post asks for the same. `tagged`: hashtags, '#' or not."""
     words = lexicon()
-    folded = fold(text, words.knows)
+    folded = fold(_rejoined(text), words.knows)
     out = []
     for start, end in sentence_ranges(folded):
         denied = _DENIAL.match(folded.text, end) is not None
+        weighed = _WEIGHED.match(folded.text, end) is not None
         for tokens in tokens_of(folded, start, end, words.segment, whole_tag=tagged):
             tags = words.tag(tokens, folded)
             present = frozenset(name for tag in tags for name in tag)
-            out.append(Sentence(folded, tokens, tags, present, start, end, denied))
+            out.append(Sentence(folded, tokens, tags, present, start, end, denied, weighed))
     return folded, tuple(out)
 
 

@@ -10,6 +10,95 @@ Guard = Callable[[Sentence, int, int], bool]
 _NOT_REALLY = frozenset(("only", "just", "merely", "simply", "alone", "everyone", "all"))
 _CLAUSE = (";", ":", " - ", ". ", "! ", "? ")
 _TURN = frozenset(("but", "yet", "however", "instead", "while", "because", "so", "until"))
+_CURES = frozenset(("cure", "cures", "cured", "curing", "reverses", "guarantees", "guaranteed"))
+_HEDGE = frozenset(("may", "might", "can", "could", "healthy", "well", "vegetables"))
+_UPKEEP = frozenset(
+    (
+        "normal",
+        "maintenance",
+        "reducing",
+        "reduction",
+        "maintain",
+        "protection",
+        "improvement",
+        "increase",
+        "regulation",
+        "balance",
+    )
+)
+_MANUAL = frozenset(
+    (
+        "osteopath",
+        "osteopaths",
+        "osteopathy",
+        "chiropractor",
+        "chiropractors",
+        "physiotherapist",
+        "physiotherapists",
+        "physiotherapy",
+    )
+)
+_YOUNG = frozenset(("baby", "babies", "colic", "infant", "infants", "child", "children"))
+_FRAME = frozenset(
+    (
+        "pain",
+        "pains",
+        "ache",
+        "aches",
+        "backache",
+        "cramp",
+        "cramps",
+        "spasm",
+        "spasms",
+        "sciatica",
+        "lumbago",
+        "osteoarthritis",
+    )
+    + (
+        "elbow",
+        "shoulder",
+        "headache",
+        "headaches",
+        "arthritic",
+        "migraine",
+        "migraines",
+        "soreness",
+        "tension",
+        "stiffness",
+    )
+)
+_QUALIFIES = frozenset(
+    (
+        "percent",
+        "facilities",
+        "facility",
+        "where",
+        "communities",
+        "excluding",
+        "except",
+        "municipal",
+        "weight",
+        "previous",
+        "per",
+        "recycle",
+    )
+    + (
+        "wind",
+        "solar",
+        "offsets",
+        "verified",
+        "within",
+        "months",
+        "days",
+        "years",
+        "because",
+        "cap",
+        "label",
+        "learn",
+        "how",
+        "why",
+    )
+)
 _SELF = frozenset(("i", "my", "me", "i'm", "i've"))
 _WE = frozenset(("our", "we", "us", "this"))
 
@@ -86,9 +175,18 @@ def advice(sentence: Sentence, start: int, end: int) -> bool:
 
 def lifestyle(sentence: Sentence, start: int, end: int) -> bool:
     """The subject is a diet, exercise, a vaccine or a physician, and no product is named."""
-    if authorised(sentence, start, end) or history(sentence, start, end):
+    if (
+        authorised(sentence, start, end)
+        or history(sentence, start, end)
+        or manual_therapy(sentence, start, end)
+        or physiology(sentence, start, end)
+    ):
         return True
-    if _SELF & set(sentence.words(0, len(sentence.tokens))) or sentence.has("PRODUCT") or not sentence.has("LIFESTYLE"):
+    words = sentence.words(0, len(sentence.tokens))
+    if _SELF & set(words) or sentence.has("PRODUCT") or not sentence.has("LIFESTYLE"):
+        return False
+    # A way of eating may be good; that it cures an illness, or that one food keeps one away, is a claim about that food.
+    if _CURES & set(words) or (words[0] == "eating" and "DISEASE" in sentence.present and not _HEDGE & set(words)):
         return False
     # "Eating" begins "eating disorders", and is then no way of life.
     if any("LIFESTYLE" in tag and "DISEASE" not in tag for tag in sentence.tags[:start]):
@@ -109,13 +207,70 @@ def debunked(sentence: Sentence, start: int, end: int) -> bool:
 
 def authorised(sentence: Sentence, start: int, end: int) -> bool:
     """The wording of a list of authorised claims: upkeep of what is normal, or a diet that may lower a risk."""
-    if "AUTHORISED" not in sentence.present:
-        return False
     words = set(sentence.words(0, len(sentence.tokens)))
-    if {"part", "may", "risk"} <= words and words & {"diet", "diets", "lifestyle"}:
-        return not {"our", "we", "cure", "cures"} & words
-    upkeep = {"normal", "maintenance", "reducing", "reduction", "maintain"} & words
-    return bool(upkeep) and "DISEASE" not in sentence.present and not _SELF & words
+    if words & (_SELF | _CURES | {"our", "we"}):
+        return False
+    return (
+        _risk_claim(sentence, words)
+        or "AUTHORISED" in sentence.present
+        and bool(_UPKEEP & words)
+        and "DISEASE" not in sentence.present
+        and (not sentence.has("STRONG") or "flatulence" in words)
+    )
+
+
+def _risk_claim(sentence: Sentence, words: set[str]) -> bool:
+    """A reduced risk as a list words it: of a diet, hedged; with the research called what it is; or beside its risk factor."""
+    text = " ".join(sentence.words(0, len(sentence.tokens)))
+    if "risk factor" in text or ("depends" in words and "factors" in words):
+        return not sentence.has("PRODUCT")
+    if {"may", "risk"} <= words and not words & {"pill", "pills", "capsule", "capsules", "cures"}:
+        hedged = words & {"conclusive", "preliminary", "limited", "inconsistent", "inconclusive"}
+        # "The sugar alcohol in this food may …" is the one list's wording that speaks of a food as "this".
+        if words & {"diet", "diets", "lifestyle"} or hedged or {"dental", "caries", "decay"} & words:
+            return True
+    if sentence.weighed and not sentence.has("STRONG") | sentence.has("PRODUCT"):
+        return "shown to" in text or bool({"helps", "help", "may", "increases", "reducing"} & words)
+    return False
+
+
+def manual_therapy(sentence: Sentence, start: int, end: int) -> bool:
+    """What CAP accepts of osteopaths, chiropractors and physiotherapists, and for a short term of needles: aches of the frame."""
+    words = set(sentence.words(0, len(sentence.tokens)))
+    short = {"acupuncture", "acupuncturist"} & words and (
+        "short" in words and "term" in words or "temporary" in words or "adjunct" in words
+    )
+    if not (words & _MANUAL or short) or words & (_CURES | _YOUNG | {"detox", "cranial"}):
+        return False
+    return all(
+        set(sentence.words(n, max(ends))) & _FRAME
+        for n, tag in enumerate(sentence.tags)
+        for name, ends in tag.items()
+        if name in ("DISEASE", "AILMENT")
+    )
+
+
+def physiology(sentence: Sentence, start: int, end: int) -> bool:
+    """What a healthy body does by itself: told of the body, with nothing that helps it and nobody addressed."""
+    words = sentence.words(0, len(sentence.tokens))
+    if words[0] not in ("the", "healthy", "human", "a") or not {"BODY", "ORGAN"} & {
+        name for tag in sentence.tags[1:3] for name in tag
+    }:
+        return False
+    if not {
+        "automatically",
+        "naturally",
+        "makes",
+        "filters",
+        "filter",
+        "pumps",
+        "removes",
+        "carries",
+        "produces",
+    } & set(words):
+        return False
+    told = any(sentence.has(name) for name in ("PRODUCT", "BENEFIT", "DISEASE", "AILMENT", "ENERGYTECH"))
+    return not told and not {"you", "your", "when", "with", "if", "can", "heal", "heals", "helps", "help"} & set(words)
 
 
 def everyday(sentence: Sentence, start: int, end: int) -> bool:
@@ -222,6 +377,15 @@ def awareness(sentence: Sentence, start: int, end: int) -> bool:
     return sentence.has("AWARENESS") and not sold and not sentence.has("STRONG", 0, start)
 
 
+def unqualified(sentence: Sentence, start: int, end: int) -> bool:
+    """A claim about the environment stands without its share, its part, its place or its comparison beside it."""
+    words = set(sentence.words(0, len(sentence.tokens)))
+    number = any(word.isdigit() for word in sentence.words(0, start)) or any(
+        word.isdigit() for word in sentence.words(end, len(sentence.tokens))
+    )
+    return not number and not words & _QUALIFIES
+
+
 def health(sentence: Sentence, start: int, end: int) -> bool:
     """The sentence is about health at all."""
     return any(
@@ -231,6 +395,7 @@ def health(sentence: Sentence, start: int, end: int) -> bool:
 
 
 GUARDS: dict[str, Guard] = {
+    "unqualified": unqualified,
     "negated": negated,
     "advice": advice,
     "lifestyle": lifestyle,

@@ -90,6 +90,8 @@ class Sentence:
     end: int
     denied: bool = False
     """The next sentence says that it is not so."""
+    weighed: bool = False
+    """The next sentence speaks of a risk factor, as authorised claims of a reduced risk go on, or says how weak the evidence is."""
 
     @cached_property
     def places(self) -> dict[str, list[int]]:
@@ -183,7 +185,7 @@ def _match(pattern: Sequence[Element], k: int, sentence: Sentence, n: int) -> in
     return _match(pattern, k + 1, sentence, n) if element.optional else 0
 
 
-_FILES = {"us": ("us", "us_ftc")}
+_FILES = {"us": ("us", "us_ftc", "us_green")}
 """The files of a pack, where it has more than the one of its name."""
 
 
