@@ -28,7 +28,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
 from config.clock import Clock
 from config.errors import SettingsError, Unavailable
-from memory.astra_errors import error_code, translated
+from memory.astra_errors import error_code, says_the_column_is_there, translated
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -322,7 +322,7 @@ class AstraDatabase:
                 change = {"add": {"columns": {column: dict(kind)}}}
                 await opened.alter(change, table_admin_timeout_ms=_DDL_MS)
             except astrapy.exceptions.DataAPIResponseException as error:
-                if error_code(error) != "CANNOT_ADD_EXISTING_COLUMNS":
+                if not says_the_column_is_there(error):
                     raise
 
         await self._call(f"adding the column {table}.{column}", send)

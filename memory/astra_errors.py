@@ -94,6 +94,17 @@ def error_code(error: Exception) -> str:
     return str((_descriptor(error) or _NOTHING).error_code or "")
 
 
+def says_the_column_is_there(error: Exception) -> bool:
+    """Whether adding a column was refused because there is one of its name.
+
+    The Data API looks at the schema that it knows; where that is a moment old, it is Cassandra that refuses.
+    """
+    message = str((_descriptor(error) or _NOTHING).message or "")
+    return error_code(error) == "CANNOT_ADD_EXISTING_COLUMNS" or (
+        error_code(error) == "INVALID_DATABASE_QUERY" and "Column with name" in message and "already exists" in message
+    )
+
+
 class _Nothing:
     error_code = title = id = message = None
 

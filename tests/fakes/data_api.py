@@ -278,6 +278,11 @@ class DataApi:
         if not added:
             raise Refused("MISSING_ALTER_TABLE_OPERATIONS", "add", scope="SCHEMA")
         if there := sorted(set(added) & set(table.columns)):
+            if space.hidden.get(
+                f"{table.name}.{there[0]}"
+            ):  # Cassandra's AlterTableStatement: it knows before the Data API
+                message = f"The database error: Column with name '{there[0]}' already exists."
+                raise Refused("INVALID_DATABASE_QUERY", message, family="SERVER", scope="DATABASE")
             raise Refused("CANNOT_ADD_EXISTING_COLUMNS", ", ".join(there), scope="SCHEMA")
         table.columns.update({column: column_type(kind) for column, kind in added.items()})
         for column in added:
