@@ -37,7 +37,8 @@ class Checkpoints(Protocol):
         """Take the thread for this lease and return the saver of its task.
 
         Reads the owner count, extends the lease, then claims. A write after another claim raises LeaseLost, calls
-        `on_lost` (once) and stores nothing. `on_progress` is called after each acknowledged checkpoint.
+        `on_lost` (once) and stores nothing. `on_progress` is called after each acknowledged checkpoint and each
+        acknowledged result of a step that has finished: neither is done twice.
 
         Raises:
             LeaseLost: the lease could not be extended.

@@ -174,6 +174,8 @@ class LeasedSaver(BaseCheckpointSaver[str]):
             claim, place.get("checkpoint_ns", ""), str(place["checkpoint_id"]), rows, replace=replace
         )
         await self._owned(claim, writing)
+        if not replace and claim.on_progress is not None:  # the step is done and will not run again
+            claim.on_progress()
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Remove the claimed thread's checkpoints and writes. Raises LeaseLost."""

@@ -251,16 +251,22 @@ async def test_a_copy_of_a_saver_shares_its_claim(checkpoints: Checkpoints) -> N
     assert lost == [1]
 
 
-async def test_progress_is_reported_after_each_acknowledged_checkpoint_only(checkpoints: Checkpoints) -> None:
-    progress: list[int] = []
-    saver = await checkpoints.claim(BRAND, "t", Unleased(), on_progress=lambda: progress.append(1))
+async def test_progress_is_reported_after_each_acknowledged_checkpoint_and_finished_step_only(
+    checkpoints: Checkpoints,
+) -> None:
+    progress: list[str] = []
+    now = ["one"]
+    saver = await checkpoints.claim(BRAND, "t", Unleased(), on_progress=lambda: progress.append(now[0]))
     stored = await put(saver, value=1)
-    await saver.aput_writes(stored, [("a", 1)], "task")
+    for now[0], writes in (("step", [("a", 1)]), ("error", [("__error__", "x")]), ("asks", [("__interrupt__", "x")])):
+        await saver.aput_writes(stored, writes, now[0])
+    now[0] = "two"
     await put(saver, value=2)
     await checkpoints.claim(BRAND, "t", Unleased())
-    with pytest.raises(LeaseLost):
-        await put(saver, value=3)
-    assert progress == [1, 1]
+    for write in (put(saver, value=3), saver.aput_writes(stored, [("a", 1)], "late")):
+        with pytest.raises(LeaseLost):
+            await write
+    assert progress == ["one", "step", "two"]
 
 
 async def test_a_reader_and_a_saver_of_another_thread_write_nothing(checkpoints: Checkpoints) -> None:
