@@ -19,13 +19,12 @@ from config.errors import BadInput, Conflict, NotFound
 from config.settings import Settings
 from memory.cache.protocol import CacheStore
 from memory.queue.owner import current_owner
-from memory.queue.protocol import GENERATION_QUEUE, PUBLICATION_QUEUE, UPKEEP_QUEUE, DeadTask, TaskQueue
+from memory.queue.protocol import QUEUES, DeadTask, TaskQueue
 from memory.records.protocol import RecordsStore
 from memory.rows import Session
 from runtime.backup import sync_folder
 from runtime.migrate_copy import Report, Step
 
-QUEUES = (GENERATION_QUEUE, PUBLICATION_QUEUE, UPKEEP_QUEUE)
 QueueSettings = Mapping[str, tuple[bool, int | None]]
 """Queue -> whether it is paused, and its concurrency."""
 _TTL = timedelta(seconds=5)

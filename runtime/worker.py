@@ -16,7 +16,7 @@ import structlog
 
 from config.errors import Backpressure, Busy, CopydeskError, DiskFull, LeaseLost, Unavailable
 from config.vocabulary import TASK_KINDS
-from memory.queue.protocol import GENERATION_QUEUE, PUBLICATION_QUEUE, UPKEEP_QUEUE, Lease, Task
+from memory.queue.protocol import QUEUES, Lease, Task
 from runtime.advance import Done, Later, Outcome, advance_piece, advance_session
 from runtime.breaker import Breaker
 from runtime.compose import Runtime
@@ -29,7 +29,6 @@ from runtime.reconcile import reconcile_turn, sweep, upkeep_task
 from runtime.scheduler import fire_schedule
 
 log = structlog.get_logger(__name__)
-QUEUES = (PUBLICATION_QUEUE, GENERATION_QUEUE, UPKEEP_QUEUE)
 SOLO_DEATHS = 3
 """Workers that died running this task and nothing else, after which it is dead-lettered."""
 UNKNOWN_KIND_WAIT = timedelta(seconds=60)

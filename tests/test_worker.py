@@ -20,7 +20,7 @@ from config.errors import Backpressure, Busy, Damaged, DiskFull, LeaseLost, Over
 from config.settings import Settings
 from config.vocabulary import PieceState, SessionStatus
 from graphs.context import advance_piece_task, advance_session_task
-from memory.queue.protocol import GENERATION_QUEUE, PUBLICATION_QUEUE, UPKEEP_QUEUE, Task, TaskQueue
+from memory.queue.protocol import GENERATION_QUEUE, PUBLICATION_QUEUE, QUEUES, UPKEEP_QUEUE, Task, TaskQueue
 from memory.rows.content import Piece
 from memory.rows.sessions import Session
 from runtime import worker as module
@@ -96,7 +96,7 @@ class Bench:
         for _ in range(times):
             for solo in (True, False):
                 leases = await self.queue.claim(
-                    module.QUEUES, owner=self.runtime.owner, ttl=timedelta(minutes=1), limit=9, solo=solo
+                    QUEUES, owner=self.runtime.owner, ttl=timedelta(minutes=1), limit=9, solo=solo
                 )
                 if leases:
                     break
@@ -458,7 +458,7 @@ async def test_deaths_beside_others_never_dead_letter(bench: Bench) -> None:
     bench.does(_nothing)
     await bench.piece("innocent")
     for _ in range(6):
-        await bench.queue.claim(module.QUEUES, owner=bench.runtime.owner, ttl=timedelta(minutes=1), limit=9, solo=False)
+        await bench.queue.claim(QUEUES, owner=bench.runtime.owner, ttl=timedelta(minutes=1), limit=9, solo=False)
         await bench.queue.reclaim_dead(lambda owner: False)
     await bench.run()
     assert bench.ran == ["innocent"]

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 from config.clock import Clock
 from config.errors import SettingsError
+from config.settings import REDIS_SCHEMES
 from memory.rows.checks import Review
 
 SESSION_TTL = timedelta(minutes=30)
@@ -131,16 +132,9 @@ class CacheStore(Protocol):
         ...
 
 
-_REDIS = "memory.cache.redis:open_redis_cache"
 _ENGINES = {
     "sqlite": "memory.cache.sqlite:open_sqlite_cache",
-    "redis": _REDIS,
-    "rediss": _REDIS,
-    "redis+unix": _REDIS,
-    "redis+sentinel": _REDIS,
-    "rediss+sentinel": _REDIS,
-    "redis+cluster": _REDIS,
-    "rediss+cluster": _REDIS,
+    **dict.fromkeys(REDIS_SCHEMES, "memory.cache.redis:open_redis_cache"),
 }
 
 

@@ -17,8 +17,11 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Protocol, cast
 
+from pydantic import ValidationError
+
 from config.clock import Clock
 from config.errors import SettingsError
+from config.settings import REDIS_SCHEMES
 from memory.rows.sessions import Event
 
 KEPT = 500
@@ -61,6 +64,14 @@ class EventStream(Protocol):
         ...
 
 
+def decode_event(stored: str | bytes) -> Event | None:
+    """The event that an engine stored, None for what is not one of ours: a newer build's, or damaged. Its row tells it."""
+    try:
+        return Event.model_validate_json(stored)
+    except ValidationError:
+        return None
+
+
 class EventStore(Protocol):
     """An open engine."""
 
@@ -69,16 +80,9 @@ class EventStore(Protocol):
         ...
 
 
-_REDIS = "memory.events.redis:open_redis_events"
 _ENGINES = {
     "sqlite": "memory.events.sqlite:open_sqlite_events",
-    "redis": _REDIS,
-    "rediss": _REDIS,
-    "redis+unix": _REDIS,
-    "redis+sentinel": _REDIS,
-    "rediss+sentinel": _REDIS,
-    "redis+cluster": _REDIS,
-    "rediss+cluster": _REDIS,
+    **dict.fromkeys(REDIS_SCHEMES, "memory.events.redis:open_redis_events"),
 }
 
 

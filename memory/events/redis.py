@@ -12,13 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from config.clock import Clock
 from config.errors import Damaged
 from config.ids import parse_slug
 from memory.cache.protocol import COORD_TTL
-from memory.events.protocol import KEPT, START, Page
+from memory.events.protocol import KEPT, START, Page, decode_event
 from memory.redis_client import TIMEOUT_S, RedisServer, open_redis
 from memory.rows.sessions import Event
 
@@ -89,13 +87,7 @@ def _last(entries: Sequence[Any], otherwise: str) -> str:
 
 
 def _events(entries: Sequence[Any]) -> list[Event]:
-    found = []
-    for entry in entries:
-        try:
-            found.append(Event.model_validate_json(_fields(entry).get(b"e", b"")))
-        except ValidationError:
-            continue  # a newer build's, or not ours: its row tells it
-    return found
+    return [event for entry in entries if (event := decode_event(_fields(entry).get(b"e", b"")))]
 
 
 class RedisEventStore:

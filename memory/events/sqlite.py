@@ -13,12 +13,10 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from config.clock import Clock, to_millis
 from config.ids import parse_slug
 from memory.cache.protocol import COORD_TTL
-from memory.events.protocol import KEPT, Page
+from memory.events.protocol import KEPT, Page, decode_event
 from memory.rows.sessions import Event
 from memory.session_schema import APPLICATION_ID, MIGRATIONS
 from memory.sqlite_file import SqliteFile, open_sqlite_file
@@ -92,14 +90,6 @@ class SqliteEventStream:
         rows, last = await self._file.read(look)
         joined = 0 < seen == rows[0][1] if rows else last == seen
         return Page([event for _, _, text in rows if (event := decode_event(text))], str(last), joined)
-
-
-def decode_event(text: str) -> Event | None:
-    """The event, None for what is not one of ours: a newer build's, or damaged. Its row tells it."""
-    try:
-        return Event.model_validate_json(text)
-    except ValidationError:
-        return None
 
 
 class SqliteEventStore:

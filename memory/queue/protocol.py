@@ -16,11 +16,14 @@ from typing import Any, Protocol, cast
 
 from config.clock import Clock
 from config.errors import SettingsError
+from config.settings import REDIS_SCHEMES
 from memory.queue.payload import encode_payload
 
 GENERATION_QUEUE = "content_generation_queue"
 PUBLICATION_QUEUE = "publication_queue"
 UPKEEP_QUEUE = "upkeep_queue"
+QUEUES = (PUBLICATION_QUEUE, GENERATION_QUEUE, UPKEEP_QUEUE)
+"""Every queue of ours."""
 
 
 @dataclass(frozen=True)
@@ -229,16 +232,9 @@ class TaskQueue(Protocol):
         ...
 
 
-_REDIS = "memory.queue.redis:open_redis_queue"
 _ENGINES = {
     "sqlite": "memory.queue.sqlite:open_sqlite_queue",
-    "redis": _REDIS,
-    "rediss": _REDIS,
-    "redis+unix": _REDIS,
-    "redis+sentinel": _REDIS,
-    "rediss+sentinel": _REDIS,
-    "redis+cluster": _REDIS,
-    "rediss+cluster": _REDIS,
+    **dict.fromkeys(REDIS_SCHEMES, "memory.queue.redis:open_redis_queue"),
 }
 
 

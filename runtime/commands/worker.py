@@ -32,10 +32,10 @@ def _port(text: str) -> int:
 
 async def run_worker(args: argparse.Namespace) -> int:
     """Work; 0 after a drain by SIGTERM or to be recycled, 130 after Ctrl-C."""
-    from memory.queue.protocol import UPKEEP_QUEUE
+    from memory.queue.protocol import QUEUES, UPKEEP_QUEUE
     from runtime.compose import open_runtime
     from runtime.metrics import serve_metrics
-    from runtime.worker import QUEUES, Worker
+    from runtime.worker import Worker
 
     settings = load(args, concurrency=args.concurrency)
     stopped: list[int] = []
