@@ -1,7 +1,7 @@
 """What a week will cost, before anything is spent: calls by kind, and US dollars expected and at most.
 
 Expected rests on what the brand's last calls of the same model and agent used, where there are any; else on typical sizes. At
-most is every call at its worst: both revisions of every piece, every look-up of research, the longest answer each time, without
+most is every call at its worst: every revision of every piece, every look-up of research, the longest answer each time, without
 retries. The session's envelope ends it at its limit, whatever this says.
 """
 
@@ -14,14 +14,10 @@ from datetime import timedelta
 from agents.spending import Tokens, day_of, price_of
 from agents.tool_loop import ROUNDS
 from config.clock import Clock
-from config.vocabulary import AgentType
+from config.vocabulary import CHECK_TYPES, AgentType
 from memory.records.protocol import Records
 from memory.rows.sessions import Usage
 
-REVISIONS = 2
-"""Most revisions of one piece (design: at most two)."""
-CHECKS = 3
-"""Checks of one revision that ask a model: medical_claim, brand_voice, legal_review."""
 LOOK_BACK = timedelta(days=28)
 _LONGEST: Mapping[AgentType, Tokens] = {
     AgentType.COORDINATION: Tokens(12_000, 2_000),
@@ -54,20 +50,28 @@ class Line:
 
 
 async def forecast(
-    records: Records, clock: Clock, *, models: Mapping[AgentType, str], pieces: int, days: int, derived: bool
+    records: Records,
+    clock: Clock,
+    *,
+    models: Mapping[AgentType, str],
+    pieces: int,
+    revisions: int,
+    days: int,
+    derived: bool,
 ) -> list[Line]:
-    """A line for each agent that will ask its model for a week of `pieces` on `days`; `derived`: the day themes too.
+    """A line for each agent that will ask its model for a week of `pieces`, each rewritten at most `revisions` times, on `days`;
+    `derived`: the day themes too.
 
     The offline model costs nothing, and compliance does not ask it. Reads usage rows of the last 28 days; writes nothing.
     """
     offline = all(name.startswith("offline") for name in models.values())
     used = {} if offline else await _used(records, clock)
-    checks = 0 if models[AgentType.COMPLIANCE].startswith("offline") else CHECKS
+    checks = 0 if models[AgentType.COMPLIANCE].startswith("offline") else len([*CHECK_TYPES])
     wanted = {
         AgentType.COORDINATION: (int(derived), int(derived)),
         AgentType.RESEARCH: (days, days * (1 + ROUNDS)),
-        AgentType.CREATION: (pieces, pieces * (1 + REVISIONS)),
-        AgentType.COMPLIANCE: (pieces * checks, pieces * checks * (1 + REVISIONS)),
+        AgentType.CREATION: (pieces, pieces * (1 + revisions)),
+        AgentType.COMPLIANCE: (pieces * checks, pieces * checks * (1 + revisions)),
     }
     lines = []
     for agent, (calls, most) in wanted.items():

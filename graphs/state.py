@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypedDict
 from pydantic import BaseModel, ConfigDict
 
 MAX_REVISIONS = 2
+"""Rewrites of one piece, beside its first draft."""
 
 
 def merge(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from config.errors import Unavailable
 from config.vocabulary import TERMINAL_SESSION, UNSETTLED, PieceState
 from graphs.context import note
+from graphs.sessions import session_piece_ids
 from memory.rows.content import Piece
 from memory.rows.sessions import Session
 
@@ -90,8 +91,6 @@ def can_park(row: Piece | Session) -> bool:
 
 async def what_it_waits_for(records: Records, session: Session) -> str:
     """Since when and for what the session waits, or the first of its pieces that does; '' when nothing of it is parked."""
-    from graphs.sessions import session_piece_ids
-
     pieces = await records.find_many(Piece, [{"id": id} for id in session_piece_ids(session)])
     rows: list[Piece | Session] = [session, *pieces]
     return next((row.reason for row in rows if parked_since(row) is not None), "")

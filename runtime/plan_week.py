@@ -19,6 +19,7 @@ from config.platforms import possible
 from config.vocabulary import TERMINAL_PIECE, AgentType, SessionStatus
 from graphs.grid import GridChange, edit_grid
 from graphs.sessions import session_piece_ids
+from graphs.state import MAX_REVISIONS
 from graphs.week import Slot, monday, week_slots
 from memory.knowledge import search
 from memory.records.protocol import Records
@@ -105,10 +106,10 @@ async def plan_week(
     records = runtime.records.for_brand(brand)
     profile, said = edit_grid(runtime.profile(brand), changes)
     chosen = profile.find_theme(theme)
-    slots = await _slots(runtime, records, profile, cycle_key, platforms, types)
+    plans = await find_plans(records, cycle_key)
+    slots = await _slots(runtime, records, profile, cycle_key, platforms, types, plans)
     made = [planned.slot for planned in slots if not planned.skipped]
     days = await _days(runtime, records, chosen, made)
-    plans = await find_plans(records, cycle_key)
     inputs = week_inputs(chosen, platforms, types, said)
     exists, conflicts = _standing(plans, inputs, cycle_key)
     if not made:
@@ -121,11 +122,12 @@ async def plan_week(
         runtime.clock,
         models={agent: model_chain(runtime.settings, agent)[0] for agent in AgentType},
         pieces=len(made),
+        revisions=MAX_REVISIONS,
         days=len(days),
         derived=len(titles) < len(days),
     )
     rows = await records.list_rows(Usage, day=day_of(runtime.clock.now()))
-    plan = WeekPlan(
+    return WeekPlan(
         cycle_key=cycle_key,
         theme=chosen,
         zone=profile.zone,
@@ -140,7 +142,6 @@ async def plan_week(
         warnings=tuple(await _ran_lately(records, chosen, cycle_key)),
         exists=exists,
     )
-    return plan
 
 
 async def _slots(
@@ -150,9 +151,9 @@ async def _slots(
     cycle_key: str,
     platforms: Sequence[str],
     types: Sequence[str],
+    plans: Sequence[Session],
 ) -> list[PlannedSlot]:
     now = runtime.clock.now()
-    plans = await find_plans(records, cycle_key)
     ours = {id for plan in plans for id in session_piece_ids(plan)}  # a replan cancels them first
     taken = {
         (row.platform, row.account, row.scheduled_at): row.content_id

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from statistics import median
 from typing import Any
 
@@ -23,9 +22,7 @@ from memory.rows.content import Piece, Revision
 from memory.rows.publication import ScheduledPublication
 from memory.rows.sessions import Session
 from runtime.compose import Runtime
-
-LATE = timedelta(minutes=30)
-"""Later than this is not on time (design: up to 30 min late is sent at once)."""
+from runtime.publish_due import SEND_LATE
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class PieceLine:
         """Whether it went out within half an hour of its first slot; None while it is not out."""
         if self.piece.published_at is None:
             return None
-        return self.piece.published_at - (self.row.arranged_at or self.row.scheduled_at) <= LATE
+        return self.piece.published_at - (self.row.arranged_at or self.row.scheduled_at) <= SEND_LATE
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from agents.forecast import CHECKS, REVISIONS, forecast
+from agents.forecast import forecast
 from agents.spending import Tokens, day_of, price_of
 from agents.tool_loop import ROUNDS
 from config.brand_profile import Cell, find_brand_folder, load_brand
 from config.clock import ManualClock
 from config.errors import BadInput
-from config.vocabulary import AgentType
+from config.vocabulary import CHECK_TYPES, AgentType
 from graphs.grid import GridChange, cell_name, edit_grid, parse_change
+from graphs.state import MAX_REVISIONS
 from memory.records.protocol import open_records
 from memory.rows.sessions import Usage
 from tests.cli_support import RUN, WEEK, Cli, cli, planned, quiet_process, small_brand, week
@@ -143,12 +144,20 @@ async def test_the_forecast_rests_on_what_calls_used_and_never_falls_short_of_ev
     clock, model = ManualClock(), "openai:gpt-4o-mini"
     async with open_records(f"sqlite:///{tmp_path}/records.db", clock=clock) as store:
         records = store.for_brand("acme")
-        guess = await forecast(records, clock, models=dict.fromkeys(AgentType, model), pieces=10, days=5, derived=True)
+        guess = await forecast(
+            records,
+            clock,
+            models=dict.fromkeys(AgentType, model),
+            pieces=10,
+            revisions=MAX_REVISIONS,
+            days=5,
+            derived=True,
+        )
         assert {line.agent: (line.calls, line.most_calls) for line in guess} == {
             "coordination": (1, 1),
             "research": (5, 5 * (1 + ROUNDS)),
-            "creation": (10, 10 * (1 + REVISIONS)),
-            "compliance": (10 * CHECKS, 10 * CHECKS * (1 + REVISIONS)),
+            "creation": (10, 10 * (1 + MAX_REVISIONS)),
+            "compliance": (10 * len([*CHECK_TYPES]), 10 * len([*CHECK_TYPES]) * (1 + MAX_REVISIONS)),
         }
         assert {line.basis for line in guess} == {"typical sizes"}
         now = clock.now()
@@ -172,7 +181,13 @@ async def test_the_forecast_rests_on_what_calls_used_and_never_falls_short_of_ev
         known = {
             line.agent: line
             for line in await forecast(
-                records, clock, models=dict.fromkeys(AgentType, model), pieces=10, days=5, derived=False
+                records,
+                clock,
+                models=dict.fromkeys(AgentType, model),
+                pieces=10,
+                revisions=MAX_REVISIONS,
+                days=5,
+                derived=False,
             )
         }
         assert "coordination" not in known
@@ -180,6 +195,12 @@ async def test_the_forecast_rests_on_what_calls_used_and_never_falls_short_of_ev
         assert known["creation"].expected_usd == pytest.approx(10 * price_of(model).cost(Tokens(1001, 100)), abs=1e-6)
         assert all(line.at_most_usd >= line.expected_usd for line in known.values())
         free = await forecast(
-            records, clock, models=dict.fromkeys(AgentType, "offline:"), pieces=10, days=5, derived=False
+            records,
+            clock,
+            models=dict.fromkeys(AgentType, "offline:"),
+            pieces=10,
+            revisions=MAX_REVISIONS,
+            days=5,
+            derived=False,
         )
         assert sum(line.at_most_usd for line in free) == 0
