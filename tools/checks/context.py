@@ -70,7 +70,8 @@ _DENIAL = re.compile(
     rf"\s*(?:no, it|it|that|they|this|we|he|she)? ?{_NOT_SO}(?: true| so)?[.;,!]|\s*(?:false|not true|wrong|nonsense)[.!]"
 )
 _WEIGHED = re.compile(
-    r"[^.!?\n]*\b(?:is|are) (?:a |one )?risk factors?\b|(?:the )?fda (?:concludes|has determined|does not endorse)\b[^.!?]*(?:evidence|endorse|claim)"
+    r"[^.!?\n]*\b(?:is|are) (?:a |one )?risk factors?\b"
+    r"|(?:the )?fda (?:concludes|has determined|does not endorse)\b[^.!?]*(?:evidence|endorse|claim)"
 )
 
 _EMOJI = r"[\u2190-\u21ff\u2600-\u26ff\u2728-\u27bf\u2b00-\u2bff\U0001f300-\U0001faff](?<![▪✅✔🔹➡])"
