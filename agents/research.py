@@ -64,8 +64,8 @@ async def make_brief(ctx: AgentContext, theme: Theme, day: DayPlan, cycle_key: s
 
     Passages come from searching the knowledge, and from what research remembers of other sessions on the same thing; with a
     hosted model, also from what it looks up itself. Sentences that hold what the brand restricts or blocked are left out and
-    named as avoided; those that a post of the last four weeks rests on come last. The same knowledge, memory, past posts,
-    theme and day give the same Brief. Raises what `Models.structured` raises.
+    named as avoided; those that a post of the last four weeks rests on, sent or waiting, come last. The same
+    knowledge, memory, past posts, theme and day give the same Brief. Raises what `Models.structured` raises.
     """
     query = " ".join((day.title, day.angle, *day.keywords, theme.title))
     async with ctx.toolbox(AgentType.RESEARCH) as tools:
@@ -87,7 +87,8 @@ async def make_brief(ctx: AgentContext, theme: Theme, day: DayPlan, cycle_key: s
     material: dict[str, Any] = {
         "task": "brief",
         **about,
-        "want": FACTS,
+        # What was said lately is put behind the rest: where sentences cost nothing, as many more are asked for.
+        "want": FACTS + (min(len(said), FACTS) if ctx.models.is_offline(AgentType.RESEARCH) else 0),
         "passages": [passage.as_material() for passage in passages.values()],
         "said_lately": sorted(said)[:100],
         "remembered": [memory["content"][:300] for memory in memories],
@@ -104,7 +105,7 @@ async def make_brief(ctx: AgentContext, theme: Theme, day: DayPlan, cycle_key: s
     )
     facts: list[Fact] = []
     avoided: list[str] = []
-    for chosen in answer.value.facts[:FACTS]:
+    for chosen in answer.value.facts[: material["want"]]:
         passage = passages.get(chosen.source_id)
         # Only what stands in its source, whole and word for word, is a fact: a model may not retell one.
         if passage is None or visible(chosen.text) not in split_sentences(passage.text):
@@ -113,7 +114,7 @@ async def make_brief(ctx: AgentContext, theme: Theme, day: DayPlan, cycle_key: s
             avoided.append(f"{visible(chosen.text)}: {why}")
         elif all(chosen.text != fact.text for fact in facts):
             facts.append(Fact(text=visible(chosen.text), source_id=passage.id, source_title=passage.title))
-    facts.sort(key=lambda fact: fact.text in said)
+    facts = sorted(facts, key=lambda fact: fact.text in said)[:FACTS]
     gaps = list(answer.value.gaps)
     if not facts and not gaps:
         gaps.append(f"the brand's knowledge holds no sentence about {day.title!r}: add a document that covers it")

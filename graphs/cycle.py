@@ -29,7 +29,7 @@ from graphs.sessions import count_pieces, session_slots
 from graphs.sources import count_sources
 from graphs.state import CycleState, ResearchDay, Settled
 from graphs.templates import refresh_templates
-from graphs.used import remember_week, used_lately, without_used
+from graphs.used import coming, remember_week, used_lately, without_used
 from graphs.week import Slot, weeks_between
 from memory.rows.brand import Brand
 from memory.rows.content import Piece
@@ -161,8 +161,10 @@ async def research_day(state: ResearchDay, runtime: Runtime[GraphContext]) -> Cy
             context.agent, Theme.model_validate(session.request["theme"]), day, session.cycle_key
         )
         wanted = sum(slot.day == day.day for slot in session_slots(session))
-        used = await used_lately(runtime.store, context.clock.now())
-        brief = without_used(brief.model_copy(update={"id": key}), used, pieces=wanted)
+        brief = brief.model_copy(update={"id": key})
+        if not session.request.get("copy"):  # a copy says again, on purpose, what its piece says
+            used = await used_lately(runtime.store, context.clock.now()) | await coming(context.records, session)
+            brief = without_used(brief, used, pieces=wanted)
         await _assign(
             context,
             AgentType.RESEARCH,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from config.errors import Busy
-from config.vocabulary import PieceState, Severity
+from config.vocabulary import PieceState, Severity, embedding_status
 from graphs.context import GraphContext
 from graphs.pieces import post_text, write_embedding
 from memory.rows.checks import Finding
@@ -32,11 +32,19 @@ _SPEAKING = frozenset(
 
 
 async def near_duplicates(context: GraphContext, piece: Piece, revision: Revision) -> list[Finding]:
-    """Findings for posts of this brand that are going out or are out, of the last 30 days or the same week, that say nearly the
-    same."""
-    return [
-        _says_the_same(other, score) for other, score in await _twins(context, piece, revision) if other.sealed_hash
+    """Findings for posts of this brand that say nearly the same: those going out or out, of the last 30 days or the same week,
+    and those that wait for a human in other weeks.
+
+    Pieces of the same week are told apart when they are sealed: they are written at the same moment, and any may come first.
+    """
+    twins = await _twins(context, piece, revision)
+    elsewhere = [
+        (other, score)
+        for other, score in await _twins(context, piece, revision, waiting=True)
+        if other.session_id != piece.session_id and all(other.id != known.id for known, _ in twins)
     ]
+    found = [(other, score) for other, score in twins if other.sealed_hash] + elsewhere
+    return [_says_the_same(other, score) for other, score in found]
 
 
 def _says_the_same(other: Piece, score: float) -> Finding:
@@ -54,26 +62,35 @@ def _says_the_same(other: Piece, score: float) -> Finding:
     )
 
 
-async def _twins(context: GraphContext, piece: Piece, revision: Revision) -> list[tuple[Piece, float]]:
-    """Other pieces whose text is nearly the same: on their way or out, or (not sealed yet) just being approved."""
+async def _twins(
+    context: GraphContext, piece: Piece, revision: Revision, *, waiting: bool = False
+) -> list[tuple[Piece, float]]:
+    """Other pieces whose text is nearly the same: on their way or out, or (not sealed yet) just being approved; else those that
+    are `waiting` for a human, however long."""
     text = post_text(revision.post)
     vector = await context.embedder.embed_query(text)
     if not vector:
         return []
     near = await context.records.search(
-        ContentEmbedding, vector, embedder_id=context.embedder.id, limit=10, min_score=0.5, compliance_status="approved"
+        ContentEmbedding,
+        vector,
+        embedder_id=context.embedder.id,
+        limit=10,
+        min_score=0.5,
+        compliance_status=embedding_status(PieceState.WAITING) if waiting else "approved",
     )
     since = context.clock.now() - DUPLICATE_WINDOW
     others = {row.id: row for row in await context.records.find_many(Piece, [{"id": hit.row.id} for hit in near])}
     found = []
     for hit in near:
         other = others.get(hit.row.id)
-        recent = hit.row.updated_at >= since or hit.row.metadata.get("session_id") == piece.session_id
+        recent = waiting or hit.row.updated_at >= since or hit.row.metadata.get("session_id") == piece.session_id
         if other is None or other.id == piece.id or not recent:
             continue
         if piece.copy_n and other.platform_specs.get("slot") == piece.platform_specs.get("slot"):
             continue  # posted again on purpose: a copy is named by the slot of what it copies
-        if hit.row.metadata.get("content_hash") != other.content_hash or other.state not in _SPEAKING:
+        speaking = other.state is PieceState.WAITING if waiting else other.state in _SPEAKING
+        if hit.row.metadata.get("content_hash") != other.content_hash or not speaking:
             continue  # the row is older than an edit, or what it says will not be said
         score = similarity(text, hit.row.content_text)
         if score >= NEAR_DUPLICATE:

@@ -1,19 +1,21 @@
 """What a week leaves for the next ones: the sentences that were used, and what the knowledge gave and lacked for its theme.
 
-The sentences are episodic memories of creation, a piece each, and count for four weeks. The lesson of a week is one semantic
-memory of research, which finds it again when the theme, or one like it, comes back.
+The sentences are episodic memories of creation, a piece each, and count for four weeks; what waits for a human, or for its
+slot, counts as well, because it is about to be said. The lesson of a week is one semantic memory of research, which finds it
+again when the theme, or one like it, comes back.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from langgraph.store.base import BaseStore
 
 from agents.agent import Brief
-from config.vocabulary import AgentType, Severity
+from config.vocabulary import AgentType, PieceState, Severity
+from graphs.week import monday
 from memory.graph_store import HALF_LIFE
 from memory.records.protocol import Records
 from memory.rows.brand import BrandKnowledge
@@ -24,6 +26,8 @@ from memory.rows.sessions import Session
 _PLACE = (str(AgentType.CREATION), "episodic")
 RECENT = HALF_LIFE["episodic"]
 """How long a sentence counts as used."""
+AGAIN = "used in the last four weeks, or in a post that waits"
+"""Why a sentence is left out, behind it in `Brief.avoided`."""
 _MOST = 500
 """Sealed pieces that are looked at: a month of a busy brand."""
 
@@ -49,14 +53,43 @@ async def used_lately(store: BaseStore | None, now: datetime) -> frozenset[str]:
     return frozenset(line for item in recent for line in str(item.value["content"]).splitlines() if line)
 
 
+_COMING = (
+    PieceState.CHECKING,
+    PieceState.WAITING,
+    PieceState.APPROVED,
+    PieceState.PUBLISHING,
+    PieceState.UNKNOWN,
+)
+"""States of a piece that is written and may still go out."""
+_NEAR_WEEKS = timedelta(weeks=4)
+
+
+async def coming(records: Records, session: Session) -> frozenset[str]:
+    """The sentences of written pieces of other sessions that may still go out, of weeks at most four away from this one."""
+    pieces = [
+        piece
+        for state in _COMING
+        for piece in await records.find_by(Piece, state=state)
+        if piece.session_id != session.id and piece.content_hash
+        if not (piece.cycle_key and session.cycle_key)
+        or abs(monday(piece.cycle_key) - monday(session.cycle_key)) <= _NEAR_WEEKS
+    ]
+    keys = [{"content_id": piece.id, "content_hash": piece.content_hash} for piece in pieces]
+    return frozenset(line for row in await records.find_many(Revision, keys) for line in row.citations)
+
+
 def without_used(brief: Brief, used: Collection[str], *, pieces: int) -> Brief:
-    """The Brief without the sentences in `used`; they come last where the day's `pieces` would not have one new one each."""
+    """The Brief without the sentences in `used`; where fewer are left than the day has `pieces`, that is a named gap."""
     fresh = tuple(fact for fact in brief.facts if fact.text not in used)
     again = tuple(fact for fact in brief.facts if fact.text in used)
-    if len(fresh) < pieces:
-        return brief.model_copy(update={"facts": fresh + again})
-    avoided = tuple(f"{fact.text}: used in the last four weeks" for fact in again)
-    return brief.model_copy(update={"facts": fresh, "avoided": brief.avoided + avoided})
+    avoided = tuple(f"{fact.text}: {AGAIN}" for fact in again)
+    gaps = brief.gaps
+    if again and len(fresh) < pieces:
+        gaps += (
+            f"{len(again)} sentences about {brief.title!r} were said in the last four weeks or wait to be, and {len(fresh)} "
+            f"are left for {pieces} pieces: add a document that covers it, or choose another theme",
+        )
+    return brief.model_copy(update={"facts": fresh, "avoided": brief.avoided + avoided, "gaps": gaps})
 
 
 _LESSONS = (str(AgentType.RESEARCH), "semantic")

@@ -6,7 +6,7 @@ from typing import Any
 from agents.agent import Brief
 from config.errors import Damaged
 from config.vocabulary import Decision, PieceState
-from graphs.used import without_used
+from graphs.used import AGAIN, without_used
 from memory.cache.protocol import AGENT_TTL, COORD_TTL
 from memory.rows.agents import AgentMemory
 from memory.rows.content import Revision
@@ -39,7 +39,28 @@ async def test_the_next_weeks_research_leaves_out_what_was_said_this_week(tmp_pa
         brief = await brief_of(room, await room.drafted(cycle_key="2026-W52"))
         assert brief.facts
         assert not said & {fact.text for fact in brief.facts}
-        assert {line.removesuffix(": used in the last four weeks") for line in brief.avoided} >= said
+        assert {line.removesuffix(f": {AGAIN}") for line in brief.avoided} >= said
+
+
+async def test_the_next_weeks_research_leaves_out_what_still_waits_for_a_human(tmp_path: Path) -> None:
+    async with open_newsroom(tmp_path, grid=ONE) as room:
+        (piece,) = await room.pieces(await room.drafted())
+        assert piece.state is PieceState.WAITING
+        said = set((await room.records.get(Revision, content_id=piece.id, content_hash=piece.content_hash)).citations)
+        brief = await brief_of(room, await room.drafted(theme="sleep", cycle_key="2026-W52"))
+        assert said
+        assert brief.facts
+        assert not said & {fact.text for fact in brief.facts}
+
+
+async def test_what_was_turned_down_may_be_said_the_next_week(tmp_path: Path) -> None:
+    async with open_newsroom(tmp_path, grid=ONE) as room:
+        (piece,) = await room.pieces(await room.drafted())
+        said = set((await room.records.get(Revision, content_id=piece.id, content_hash=piece.content_hash)).citations)
+        await decide(room.runtime, BRAND, piece.id, piece.content_hash, Decision.REJECTED, by="ann")
+        await room.work()
+        brief = await brief_of(room, await room.drafted(cycle_key="2026-W52"))
+        assert said <= {fact.text for fact in brief.facts}
 
 
 async def test_what_was_said_long_ago_may_be_said_again(tmp_path: Path) -> None:
@@ -59,10 +80,13 @@ async def test_what_was_never_sealed_was_never_said(tmp_path: Path) -> None:
         assert not [row for row in rows if row.memory_key.startswith("used:")]
 
 
-def test_used_sentences_come_last_where_there_are_not_enough_new_ones() -> None:
+def test_used_sentences_are_left_out_and_named_as_a_gap_where_there_are_not_enough_new_ones() -> None:
     brief = a_brief("one", "two", "three")
-    assert [fact.text for fact in without_used(brief, {"one"}, pieces=2).facts] == ["two", "three"]
-    assert [fact.text for fact in without_used(brief, {"one", "two"}, pieces=2).facts] == ["three", "one", "two"]
+    enough = without_used(brief, {"one"}, pieces=2)
+    assert ([fact.text for fact in enough.facts], enough.gaps) == (["two", "three"], ())
+    few = without_used(brief, {"one", "two"}, pieces=2)
+    assert [fact.text for fact in few.facts] == ["three"]
+    assert few.gaps[0].startswith("2 sentences about 'Light' were said in the last four weeks")
     assert without_used(brief, (), pieces=2) == brief
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -139,3 +140,16 @@ def test_bash_completes_verbs_parts_and_options(cli: Cli, tmp_path: Path) -> Non
             text=True,
         )
         assert (done.stdout.strip(), done.stderr) == (wanted, ""), typed
+
+
+def test_an_approval_that_ends_in_a_rejection_says_so_and_fails(week: Cli) -> None:
+    one, other = (row for row in week.ok("review", "list") if row["content_type"] == "quote")
+    post = week.ok("review", "show", one["piece_id"])["post"] | {"platform": other["platform"]}
+    file = week.data_dir / "same.json"
+    file.write_text(json.dumps(post))
+    week.ok("review", "edit", other["piece_id"], "--file", str(file))
+    assert week("review", "approve", one["piece_id"]).code == 0
+    result = week("review", "approve", other["piece_id"])
+    assert (result.code, result.out) == (1, "")
+    for part in (other["piece_id"], "will not go out", "it is rejected (near-duplicate", one["piece_id"]):
+        assert part in result.complaint

@@ -319,6 +319,27 @@ async def test_what_was_posted_in_the_last_thirty_days_is_not_said_again(
         assert await room.states(session) == [state]
 
 
+async def test_what_waits_in_another_week_is_not_said_again_until_it_is_turned_down(tmp_path: Path) -> None:
+    async with open_newsroom(tmp_path, grid=ONE, script=writer(CALM)) as room:
+        first = await only_piece(room)
+        assert first.state is PieceState.WAITING
+        second = await room.drafted(cycle_key="2026-W52")
+        assert await room.states(second) == [PieceState.REJECTED]
+        (piece,) = await room.pieces(second)
+        assert (
+            f"near_duplicate (NEAR-DUPLICATE in caption: says nearly the same (1.00) as piece {first.id}"
+            in piece.reason
+        )
+        await decide(room.runtime, BRAND, first.id, first.content_hash, Decision.REJECTED, by="ann")
+        await room.work()
+        assert await room.states(await room.drafted(cycle_key="2026-W53")) == [PieceState.WAITING]
+
+
+async def test_pieces_of_one_week_that_wait_together_are_told_apart_by_their_human(tmp_path: Path) -> None:
+    async with open_newsroom(tmp_path, grid=TWO, script=writer(CALM)) as room:
+        assert await room.states(await room.drafted()) == [PieceState.WAITING] * 2
+
+
 async def test_a_model_that_says_something_else_after_a_near_duplicate_may_go_on(tmp_path: Path) -> None:
     script = writer(CALM, CALM, "Windows let through most visible light, and a desk near one is bright.")
     async with open_newsroom(tmp_path, grid=ONE, script=script) as room:

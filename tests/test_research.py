@@ -102,19 +102,18 @@ async def test_what_the_brand_restricts_or_blocked_is_left_out_and_named(tmp_pat
         assert "Morning light helps set the body clock.: is a claim that the brand blocked" in why
 
 
-async def test_what_was_said_lately_comes_last_also_when_the_agents_forgot(tmp_path: Path) -> None:
+async def test_what_was_said_lately_is_left_out_also_when_the_agents_forgot(tmp_path: Path) -> None:
     async with open_newsroom(tmp_path, grid=ONE) as room:
         (revision,) = await seal(room, await room.drafted())
         for memory in await room.records.find_by(AgentMemory, brand=BRAND):
             await room.records.delete(AgentMemory, id=memory.id)
         brief = await brief_of(room, await room.drafted(cycle_key="2026-W52"))
-        texts = [fact.text for fact in brief.facts]
-        said = set(revision.citations) & set(texts)
-        assert said
-        assert set(texts[-len(said) :]) == said
+        assert revision.citations
+        assert brief.facts
+        assert not set(revision.citations) & {fact.text for fact in brief.facts}
 
 
-async def test_past_content_is_what_was_sealed_in_the_weeks_before_and_nothing_else(tmp_path: Path) -> None:
+async def test_past_content_is_what_was_sealed_or_waits_in_the_weeks_before_and_nothing_else(tmp_path: Path) -> None:
     async with open_newsroom(tmp_path, grid=TWO) as room:
         session = await room.drafted()
         box = room.runtime.graph_context(BRAND, guard=_Held(), session_id="s").agent.toolbox("coordination")  # type: ignore[arg-type]
@@ -122,8 +121,10 @@ async def test_past_content_is_what_was_sealed_in_the_weeks_before_and_nothing_e
         async def past(before: str, **more: Any) -> list[dict[str, Any]]:
             return (await box.call("past_content", before=before, **more)).value
 
-        assert await past("2026-W52") == [], "drafts were never said"
         first, second = await room.pieces(session)
+        assert {post["id"] for post in await past("2026-W52")} == {first.id, second.id}, (
+            "what waits is about to be said"
+        )
         await decide(room.runtime, BRAND, first.id, first.content_hash, Decision.APPROVED, by="ann")
         await decide(room.runtime, BRAND, second.id, second.content_hash, Decision.REJECTED, by="ann")
         await room.work()
@@ -216,14 +217,16 @@ async def test_a_theme_that_ran_last_week_is_planned_from_other_sides(tmp_path: 
         first = await room.drafted()
         titles = [piece.theme for piece in await room.pieces(first)]
         assert titles == ["Light on monday", "Light on tuesday"]
-        unsealed = await room.drafted(cycle_key="2026-W52")
-        assert [piece.theme for piece in await room.pieces(unsealed)] == titles, "what was not approved did not run"
-        await seal(room, first)
+        second = await room.drafted(cycle_key="2026-W52")
+        others = ["Light on monday: window", "Light on tuesday: lamp"]
+        assert [piece.theme for piece in await room.pieces(second)] == others, "what waits is about to run"
+        for piece in await room.pieces(first):
+            await decide(room.runtime, BRAND, piece.id, piece.content_hash, Decision.REJECTED, by="ann")
+        for piece in await room.pieces(second):
+            await decide(room.runtime, BRAND, piece.id, piece.content_hash, Decision.REJECTED, by="ann")
+        await room.work()
         third = await room.drafted(cycle_key="2026-W53")
-        assert [piece.theme for piece in await room.pieces(third)] == [
-            "Light on monday: window",
-            "Light on tuesday: lamp",
-        ]
+        assert [piece.theme for piece in await room.pieces(third)] == titles, "what was turned down did not run"
 
 
 async def test_sources_are_named_in_the_piece_the_review_the_session_and_its_report_also_when_they_are_gone(

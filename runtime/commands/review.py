@@ -25,6 +25,9 @@ from runtime.commands.common import (
 if TYPE_CHECKING:
     from memory.records.protocol import Records
 
+_NOT_GOING_OUT = ("rejected", "failed", "missed")
+"""States in which an approval may end: something else stood in the way."""
+
 
 def register(verbs: Any) -> None:
     verb = add_verb(
@@ -174,7 +177,7 @@ async def _targets(records: Records, args: argparse.Namespace, wanted: list[tupl
 
 
 async def review_decide(args: argparse.Namespace, verb: str) -> int:
-    """Decide each hash, then run the waiting steps of those pieces here; 1 if any of them was not decided."""
+    """Decide each hash, then run the waiting steps of those pieces here; 1 if any was not decided, or was approved in vain."""
     from config.vocabulary import Decision
     from memory.rows.content import Piece
     from runtime.commands.common import actor as who
@@ -226,6 +229,11 @@ async def review_decide(args: argparse.Namespace, verb: str) -> int:
             if result["piece_id"] in rows:
                 result["state"] = str(rows[result["piece_id"]].state)
                 result["reason"] = rows[result["piece_id"]].reason
+            if result["decision"] == Decision.APPROVED and result.get("state") in _NOT_GOING_OUT:
+                result["error"] = (
+                    f"piece {result['piece_id']} was approved by {result['by']}, and will not go out all the same: it is "
+                    f"{result['state']} ({result['reason']})"
+                )
 
         def draw() -> None:
             for result in results:

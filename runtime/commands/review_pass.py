@@ -71,6 +71,7 @@ async def review_pass(args: argparse.Namespace) -> int:
         except _Stop:
             print()
         finished = await desk.apply()
+        await desk.tell_in_vain()
         left = await pending_reviews(records, session_id=session)
         said = [f"{count} {word}" for word, count in desk.counts.items() if count]
         print(f"{', '.join(said) or 'nothing decided'}; {len(left)} still wait.")
@@ -87,6 +88,7 @@ class Desk:
     def __init__(self, runtime: Runtime, records: Records, brand: str, *, by: str, editor: str) -> None:
         self._runtime, self._records, self._brand, self._by, self._editor = runtime, records, brand, by, editor
         self._decided: list[str] = []
+        self._approved: list[str] = []
         self._edited: set[str] = set()
         self.counts = {"approved": 0, "edited": 0, "rejected": 0, "skipped": 0}
 
@@ -151,6 +153,8 @@ class Desk:
             self._runtime, self._brand, piece.id, piece.content_hash, Decision(word), by=self._by, reason=reason
         )
         self._decided.append(piece.id)
+        if word == "approved":
+            self._approved.append(piece.id)
         self.counts[word] += 1
         print(f"{word} {piece.id}@{piece.content_hash[:12]}")
         return True
@@ -186,6 +190,14 @@ class Desk:
         if not await run_threads(self._runtime, lambda: [f"advance:{view.piece.id}"], until=checked):
             raise _Stop
         return True
+
+    async def tell_in_vain(self) -> None:
+        """Name the approved pieces that will not go out all the same, because something stood in the way when they were arranged."""
+        from memory.rows.content import Piece
+
+        for row in await self._records.find_many(Piece, [{"id": id} for id in self._approved]):
+            if row.state in ("rejected", "failed", "missed"):
+                fail(f"piece {row.id} was approved, and will not go out all the same: it is {row.state} ({row.reason})")
 
     async def apply(self) -> bool:
         """Run what the decisions set free, here; False if it was interrupted. Workers would do it too."""

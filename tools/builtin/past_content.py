@@ -13,8 +13,8 @@ from memory.rows.publication import ScheduledPublication
 from tools.context import ToolContext
 from tools.plugin_api import ToolRetry, tool
 
-RAN = (PieceState.APPROVED, PieceState.PUBLISHING, PieceState.PUBLISHED, PieceState.UNKNOWN)
-"""What went out, goes out, or may have: a draft that nobody approved was never said."""
+SAID = (PieceState.WAITING, PieceState.APPROVED, PieceState.PUBLISHING, PieceState.PUBLISHED, PieceState.UNKNOWN)
+"""What went out, goes out, may have, or waits for a human: what was turned down or withdrawn was never said."""
 
 
 @tool(agents={"research", "creation", "compliance", "coordination"}, effect="read", timeout_s=30, trust="brand")
@@ -31,7 +31,7 @@ async def past_content(
     rows: list[ScheduledPublication] = []
     for back in range(1, weeks + 1):
         key = _week_of(last - timedelta(weeks=back))
-        rows += [row for row in await ctx.records.list_rows(ScheduledPublication, cycle_key=key) if row.state in RAN]
+        rows += [row for row in await ctx.records.list_rows(ScheduledPublication, cycle_key=key) if row.state in SAID]
     pieces = {p.id: p for p in await ctx.records.find_many(Piece, [{"id": row.content_id} for row in rows])}
     keys = [
         {"content_id": p.id, "content_hash": p.sealed_hash or p.content_hash} for p in pieces.values() if p.content_hash
@@ -40,7 +40,7 @@ async def past_content(
     out = []
     for row in sorted(rows, key=lambda row: (row.cycle_key, row.cycle_day, row.scheduled_at), reverse=True):
         piece, revision = pieces.get(row.content_id), said.get(row.content_id)
-        if piece is None or revision is None:
+        if piece is None or revision is None or revision.gaps:  # a brief with gaps says nothing yet
             continue
         out.append(
             {
