@@ -57,13 +57,6 @@ def new_token() -> str:
     return secrets.token_hex(16)
 
 
-def parse_id(text: str, *, what: str) -> str:
-    """`text` as a canonical uuid. Raises BadInput for anything else, with the remedy."""
-    if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
-        raise BadInput(f"{what} {text[:80]!r} is not an id: give a full uuid as the list commands print it")
-    return text.lower()
-
-
 def parse_slug(text: str, *, what: str) -> str:
     """`text` if it is 1-64 of a-z, 0-9 and '-'. Raises BadInput otherwise."""
     if not _SLUG.fullmatch(text):
