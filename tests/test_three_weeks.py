@@ -384,5 +384,7 @@ def test_one_short_document_gives_a_small_week_and_names_what_is_missing(tmp_pat
             assert not one.last.post.caption
             assert one.piece.theme in one.last.gaps[0]
             assert "add a document" in one.piece.reason
-            with pytest.raises(AssertionError, match="failed its checks"):
-                command(data_dir, "review", "approve", one.piece.id)
+            assert CheckResult.FAILED in {check.check_result for check in one.checks}
+    gap = next(one.piece.id for one in month.pieces if one.last.gaps)
+    with pytest.raises(AssertionError, match="failed its checks"):
+        command(data_dir, "review", "approve", gap)
