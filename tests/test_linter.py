@@ -177,6 +177,16 @@ def test_a_claim_that_is_not_approved_clears_nothing() -> None:
     assert result("anti-inflammatory diet plan", profile=ours) is CheckResult.MANUAL_REVIEW
 
 
+def test_a_claim_that_nobody_decided_on_goes_to_a_human_who_reads_which_one() -> None:
+    ours = a_profile(claims=[Claim(text="recharge your cells", status="needs_review")])
+    [found] = lint_text("Come and recharge your cells.", profile=ours, packs=())
+    assert (found.rule, found.severity, found.quote) == (
+        "BRAND-UNDECIDED-CLAIM", Severity.IMPORTANT, "recharge your cells",
+    )  # fmt: skip
+    assert "'recharge your cells'" in found.suggestion
+    assert explain(found.rule).severity is Severity.IMPORTANT
+
+
 def test_a_blocked_claim_is_critical_however_it_is_written() -> None:
     ours = a_profile(claims=[Claim(text="recharge your cells", status="blocked")])
     findings = lint_text("Come and Recharge  YOUR cells.", profile=ours, packs=US, check_types=["brand_voice"])

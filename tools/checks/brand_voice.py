@@ -132,7 +132,7 @@ def whole_post(post: Post, profile: BrandProfile) -> Iterable[Finding]:
 
 
 def check(text: FieldText, judge: Judge) -> Iterable[Finding]:
-    """Blocked claims, restrictions of voice and messaging guidelines, and loudness."""
+    """Blocked and undecided claims, restrictions of voice and messaging guidelines, and loudness."""
     if judge.profile is None:
         return
     for claim in judge.profile.claims:
@@ -145,6 +145,16 @@ def check(text: FieldText, judge: Judge) -> Iterable[Finding]:
                     check_type="brand_voice",
                     severity=Severity.CRITICAL,
                     suggestion="The brand has blocked this claim: remove it.",
+                )
+        elif claim.status == "needs_review":
+            for start, end in phrase_spans(claim.text, text):
+                yield text.finding(
+                    start,
+                    end,
+                    rule="BRAND-UNDECIDED-CLAIM",
+                    check_type="brand_voice",
+                    severity=Severity.IMPORTANT,
+                    suggestion=f"The brand has not decided on the claim {claim.text!r}: remove it, or decide it in claims.toml.",
                 )
     for guideline in judge.profile.guidelines:
         if guideline.type not in ("voice", "messaging") or (

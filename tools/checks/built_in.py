@@ -23,6 +23,13 @@ BUILT_IN = {
             "Remove it.",
         ),
         _rule(
+            "BRAND-UNDECIDED-CLAIM",
+            "brand_voice",
+            Severity.IMPORTANT,
+            "Holds a claim that the brand has not decided on (needs_review)",
+            "Remove it, or decide the claim in claims.toml.",
+        ),
+        _rule(
             "BRAND-RESTRICTED",
             "brand_voice",
             Severity.PREFERRED,
