@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agents.agent import AgentContext, DayPlan
 from agents.answers import WeekAnswer
 from agents.chat_models import prompt
+from agents.days import related_words
 from agents.research import passages_about
-from agents.sentences import mentions, visible, words
+from agents.sentences import mentions, visible
 from config.brand_profile import DAYS, Theme
+from config.subjects import Subject, general_subjects
 from config.vocabulary import AgentType, Severity
 from tools.calls import Toolbox
 from tools.checks.engine import lint_text
@@ -18,17 +20,20 @@ PASSAGES = 24
 """Chunks that a week is derived from, of each search."""
 
 
-async def plan_days(ctx: AgentContext, theme: Theme, days: Sequence[int], *, cycle_key: str = "") -> list[DayPlan]:
+async def plan_days(
+    ctx: AgentContext, theme: Theme, days: Sequence[int], *, cycle_key: str = "", needs: Mapping[int, int] | None = None
+) -> list[DayPlan]:
     """A plan for each of `days` (1 is Monday), in that order: the brand's own where its theme has one, else derived.
 
     With the `cycle_key` of the week that is planned, a day whose title ran under this theme in the four weeks before is shown
-    from another side: one of its keywords that has not stood in a title since. Raises what `Models.structured` raises, when a
+    from another side: one of its keywords that has not stood in a title since. `needs` says how many sentences the pieces
+    of a day cannot do without, by its number. Raises what `Models.structured` raises, when a
     day must be derived.
     """
     async with ctx.toolbox(AgentType.COORDINATION) as tools:
         past = (await tools.call("past_content", before=cycle_key)).value if cycle_key else []
         ran = [*dict.fromkeys(post["day_theme"] for post in past if post["theme"] == theme.title)]
-        planned = await _planned(ctx, tools, theme, days, ran)
+        planned = await _planned(ctx, tools, theme, days, ran, needs or {})
     return [_apart(planned[number], ran) for number in days]
 
 
@@ -43,7 +48,12 @@ def _apart(day: DayPlan, ran: Sequence[str]) -> DayPlan:
 
 
 async def _planned(
-    ctx: AgentContext, tools: Toolbox, theme: Theme, days: Sequence[int], ran: Sequence[str]
+    ctx: AgentContext,
+    tools: Toolbox,
+    theme: Theme,
+    days: Sequence[int],
+    ran: Sequence[str],
+    needs: Mapping[int, int],
 ) -> dict[int, DayPlan]:
     named = {DAYS.index(day.day) + 1: day for day in theme.days}
     planned = {
@@ -52,14 +62,21 @@ async def _planned(
     }
     open_days = [number for number in days if number not in planned]
     if open_days:
-        planned |= await _derive(ctx, tools, theme, open_days, ran)
+        planned |= await _derive(ctx, tools, theme, open_days, ran, needs)
     return planned
 
 
 async def _derive(
-    ctx: AgentContext, tools: Toolbox, theme: Theme, days: Sequence[int], ran: Sequence[str]
+    ctx: AgentContext,
+    tools: Toolbox,
+    theme: Theme,
+    days: Sequence[int],
+    ran: Sequence[str],
+    needs: Mapping[int, int],
 ) -> dict[int, DayPlan]:
-    related = ctx.profile.related_to([*theme.keywords, *words(theme.title)])
+    asked = " ".join((*theme.keywords, theme.title))
+    # The brand's own words for a subject before the general ones.
+    related = related_words([*(Subject(words, ()) for words in ctx.profile.related), *general_subjects()], asked)
     query = " ".join((theme.title, theme.description, *theme.keywords))
     # Two searches: beside a dozen related words the theme's own would hardly count.
     found = {passage.id: passage for passage in await passages_about(tools, query, limit=PASSAGES)}
@@ -76,6 +93,7 @@ async def _derive(
         },
         "brand": {"title": ctx.profile.title, "audience": ctx.profile.audience},
         "days": list(days),
+        "needs": {str(day): needs[day] for day in days if day in needs},
         "ran_lately": list(ran),
         "passages": [passage.as_material() for passage in found.values()],
     }

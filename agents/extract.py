@@ -1,4 +1,4 @@
-"""What to say, without a model: sentences chosen from passages, and days derived from what the passages are about."""
+"""What to say, without a model: the sentences of passages that can be quoted, and those of them that are about a day."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ NEAR = 0.75
 """Two sentences that share more than this of the shorter one say the same."""
 OWN_KEYWORDS = 4
 """The first keywords of a day are its own; those behind them are only related."""
-_PART = re.compile(rf", part (?:two|three|four)$| on (?:{'|'.join(WEEKDAYS)})$")
+_PART = re.compile(rf", part (?:two|three|four|five|six|seven)$| on (?:{'|'.join(WEEKDAYS)})$")
 """What a derived day's title has behind the name of its page or theme."""
 _REMAINDER = re.compile(r"(?i)\bthe rest\b")  # no rest that anybody takes
-_GENERIC = stems(
+GENERIC = stems(
     "day days time week part parts thing things people hour way better best good great well new old small big little long short"
     " yourself stay staying keep keeping get getting"
+    " health healthy wellness wellbeing life lives living care caring other others back start season year month home today"
 )
 """Stems that make no sentence belong to a day or a week which is named with them."""
 SHORTEST_FACT, LONGEST_FACT = 5, 45
@@ -64,21 +65,25 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
     one; the title's words and what the search ranked high count a little.
     """
     day = material["day"]
-    title = stems(_PART.sub("", day["title"])) - _GENERIC
+    title = stems(_PART.sub("", day["title"])) - GENERIC
     keywords = list(day.get("keywords", ())) or [day["title"]]
-    first, later = (stems(" ".join(part)) - _GENERIC for part in (keywords[:OWN_KEYWORDS], keywords[OWN_KEYWORDS:]))
-    week = stems(" ".join((material["theme"], *material.get("keywords", ())))) - _GENERIC
+    first, later = (stems(" ".join(part)) - GENERIC for part in (keywords[:OWN_KEYWORDS], keywords[OWN_KEYWORDS:]))
+    week = stems(" ".join((material["theme"], *material.get("keywords", ())))) - GENERIC
     angle = stems(day.get("angle", ""))
     searched = {passage["id"]: float(passage.get("score", 0.0)) for passage in material.get("passages", ())}
     found = quotable(material.get("passages", ()))
     spread = Counter(stem for one in found for stem in one.stems)
     depth = Counter(one.page for one in found if one.stems & first)
+    paged = any(_same(stems(one.page) - GENERIC, title) for one in found)
     scored = []
     for one in found:
-        own_page = _same(stems(one.page) - _GENERIC, title)
+        own_page = _same(stems(one.page) - GENERIC, title)
         # A word that is only related may mean something else here ("the rest of the page"); two of them hardly do.
         close = len((one.stems & later) - first - week)
         if not one.stems & (first | week) and close < 2 and not own_page:
+            continue
+        # Where a page has the day's name, a sentence of another page must say more of it than one word in passing.
+        if paged and not own_page and not one.stems & title and len(one.stems & first) < 2:
             continue
         # "Lemon" says more about its day than "water", which half of the week's sentences hold.
         score = sum(3.0 if spread[stem] * 10 <= len(found) else 2.0 for stem in one.stems & first)
@@ -91,91 +96,33 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
     gaps = []
     if not chosen:
         gaps = [f"the brand's knowledge holds no sentence about {day['title']!r}: add a document that covers it"]
-    own = day.get("keywords", ())
     return {
         "facts": [{"text": one.text, "source_id": one.source_id} for one in chosen],
-        "keywords": [*dict.fromkeys([*own, *noun_phrases((one.text for one in chosen), most=4, least=2)])][:8],
+        "keywords": _spoken_of(chosen, keywords[:OWN_KEYWORDS]),
         "gaps": gaps,
     }
 
 
-def plan_week(material: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer to a `week` task: title, angle and keywords of each asked day, from the theme and what is known.
-
-    A day is named after a page that speaks of the theme, as the page names itself; where there are fewer such pages than
-    """
-    theme = material["theme"]
-    wanted = [int(day) for day in material["days"]]
-    topics = _topics(theme, material.get("passages", ()), len(wanted))
-    days = []
-    for n, day in enumerate(wanted):
-        title, about = topics[n] if n < len(topics) else (f"{theme['title']} on {WEEKDAYS[day - 1]}", ())
-        angle = f"What the brand's pages say about {title}." if n < len(topics) else "What is left to say on the theme."
-        days.append(
-            {
-                "day": day,
-                "title": (title[:1].upper() + title[1:])[:120],
-                "angle": angle[:300],
-                "keywords": _keywords(about, theme),
-            }
-        )
-    return {"days": days}
+def _spoken_of(chosen: Sequence[Found], own: Sequence[str]) -> list[str]:
+    """Up to eight keywords: the day's own, then those that reach most of the sentences which hold none of them."""
+    texts = [one.text for one in chosen]
+    phrases = noun_phrases(texts, most=16, least=2)
+    return [*covering(own, [*phrases, *noun_phrases(texts, most=40)], chosen, most=8)]
 
 
-def _keywords(about: Sequence[str], theme: Mapping[str, Any]) -> list[str]:
-    """The day's own, filled up with the theme's, then what is related."""
-    own = [*dict.fromkeys([*about, *theme.get("keywords", ())])]
-    return [*dict.fromkeys([*own[:OWN_KEYWORDS], *own[OWN_KEYWORDS:], *theme.get("related", ())])][:12]
-
-
-def _topics(
-    theme: Mapping[str, Any], passages: Sequence[Mapping[str, Any]], most: int
-) -> list[tuple[str, tuple[str, ...]]]:
-    """Up to `most` things that the passages say about the theme: a title and its keywords, the richest first."""
-    asked = roots(" ".join((theme["title"], *theme.get("keywords", ()))))
-    near = roots(" ".join(theme.get("related", ()))) - asked
-    pages: dict[str, list[Found]] = {}
-    for one in quotable(passages):
-        pages.setdefault(one.page, []).append(one)
-    weight: dict[str, float] = {}
-    for page, sentences in pages.items():
-        name = roots(page)
-        direct = sum(bool(roots(one.text) & asked) for one in sentences)
-        close = sum(bool(roots(one.text) & near) for one in sentences)
-        of_it = (direct + close) * 3 >= len(sentences) and direct + close >= SPARSE
-        if len(sentences) >= SPARSE and (name & (asked | near) or of_it):
-            weight[page] = 8 * bool(name & asked) + 4 * bool(name & near) + 2 * direct + close
-    unnamed = set(theme.get("unnamed", ()))
-    ranked = [page for page in sorted(weight, key=lambda page: (-weight[page], page)) if page not in unnamed]
-    topics = [(page, _about(page, pages[page])) for page in ranked[:most]]
-    # Fewer pages than days: a rich page carries more than one.
-    for n, part in enumerate(("two", "three", "four"), 2):
-        topics += [
-            (f"{page}, part {part}", _about(page, pages[page])) for page in ranked if len(pages[page]) >= n * ENOUGH
-        ]
-    return topics[:most]
-
-
-def _about(page: str, sentences: Sequence[Found]) -> tuple[str, ...]:
-    """Up to four keywords of a page: the words of its name that its sentences repeat, then what they speak of."""
-    named = [
-        word.lower()
-        for word in words(page)
-        if stems(word) and sum(bool(stems(word) & one.stems) for one in sentences) * 4 >= len(sentences)
-    ]
-    return tuple(dict.fromkeys([*named, *noun_phrases((one.text for one in sentences), most=3, least=2)]))[:4]
-
-
-_ENDINGS = ("ment", "ness", "less", "ful")
-
-
-def roots(text: str) -> frozenset[str]:
-    """The stems of the words of `text`, with what makes a noun or an adjective of them taken off: movement is moving."""
-    out = set()
-    for stem in stems(text):
-        ending = next((end for end in _ENDINGS if stem.endswith(end) and len(stem) > len(end) + 2), "")
-        out.add(stem.removesuffix(ending).removesuffix("e"))
-    return frozenset(out)
+def covering(first: Iterable[str], phrases: Sequence[str], sentences: Sequence[Found], *, most: int) -> tuple[str, ...]:
+    """`first`, then those of `phrases` that each time reach most sentences which hold none of the words so far."""
+    chosen = [*dict.fromkeys(first)][:most]
+    open_ = [one for one in sentences if not any(stems(word) & one.stems for word in chosen)]
+    left = [phrase for phrase in phrases if phrase not in chosen]
+    while left and open_ and len(chosen) < most:
+        best = max(left, key=lambda phrase: sum(stems(phrase) <= one.stems for one in open_))
+        if not any(stems(best) <= one.stems for one in open_):
+            break
+        chosen.append(best)
+        left.remove(best)
+        open_ = [one for one in open_ if not stems(best) <= one.stems]
+    return tuple(dict.fromkeys([*chosen, *left]))[:most]
 
 
 def _same(one: frozenset[str], other: frozenset[str]) -> bool:

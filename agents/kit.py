@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.extract import WEEKDAYS
+from agents.extract import OWN_KEYWORDS, WEEKDAYS
 from agents.sentences import mentions, stems, words
 from config.platforms import Limits
 
@@ -83,7 +83,8 @@ class Kit:
         said: set[str] = set()
         for name in [
             *names,
-            *(keyword for keyword in self.keywords if len(words(keyword)) <= 3 and mentions(self.said, keyword)),
+            # The day's own; those behind them are for finding, and make odd tags.
+            *(word for word in self.keywords[:OWN_KEYWORDS] if len(words(word)) <= 3 and mentions(self.said, word)),
         ]:
             tag = "#" + "".join(re.sub(r"\W", "", word[:1].upper() + word[1:]) for word in words(name))
             new = stems(name) - said

@@ -1,6 +1,6 @@
 """The model that ships with the product: no key, no server, deterministic, and honest about what it cannot do.
 
-It answers the tasks of the agents from their fenced material (`agents/compose.py`, `agents/extract.py`), calls tools
+It answers the tasks of the agents from their fenced material (`agents/compose.py`, `agents/extract.py`, `agents/days.py`), calls tools
 whose arguments it can read off the conversation, and answers anything else with sentences copied from what it saw.
 It never writes a sentence of its own; when it cannot answer it refuses, as a hosted model does.
 """
@@ -25,7 +25,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from agents.compose import compose
-from agents.extract import choose_facts, plan_week
+from agents.days import plan_week
+from agents.extract import choose_facts
 from agents.fence import read_fence
 from agents.sentences import overlap, split_sentences, stems
 from config.ids import name_id

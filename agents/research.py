@@ -5,13 +5,14 @@ Everything that it reads it reads through tools: knowledge, guidelines, blocked 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agents.agent import AgentContext, Brief, DayPlan, Fact, remember
 from agents.answers import BriefAnswer
 from agents.chat_models import prompt
+from agents.extract import OWN_KEYWORDS
 from agents.sentences import mentions, split_sentences, visible
 from config.brand_profile import Theme
 from config.ids import name_id
@@ -127,7 +128,7 @@ async def make_brief(ctx: AgentContext, theme: Theme, day: DayPlan, cycle_key: s
         title=day.title,
         angle=day.angle,
         facts=tuple(facts),
-        keywords=tuple(dict.fromkeys([*day.keywords, *map(visible, answer.value.keywords)]))[:8],
+        keywords=_keywords(day, [*map(visible, answer.value.keywords)], facts),
         gaps=tuple(gaps),
         avoided=tuple(avoided),
     )
@@ -137,6 +138,13 @@ async def make_brief(ctx: AgentContext, theme: Theme, day: DayPlan, cycle_key: s
         told += f"; remembered: {', '.join(memory['key'] for memory in memories)}"
     await remember(ctx, AgentType.RESEARCH, f"brief:{brief.id}", told, sources=sources)
     return brief
+
+
+def _keywords(day: DayPlan, found: Sequence[str], facts: Sequence[Fact]) -> tuple[str, ...]:
+    """Up to eight words for the day: its own, what its sentences speak of, then what was only related, if they say it at all."""
+    said = "\n".join(fact.text for fact in facts)
+    rest = [word for word in day.keywords[OWN_KEYWORDS:] if mentions(said, word)]
+    return tuple(dict.fromkeys([*day.keywords[:OWN_KEYWORDS], *found, *rest]))[:8]
 
 
 async def _recalled(ctx: AgentContext, tools: Toolbox, query: str) -> list[dict[str, Any]]:

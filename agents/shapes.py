@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from agents.extract import OWN_KEYWORDS
 from agents.kit import Fact, Kit, Made, source_line, visual
-from agents.sentences import mentions, noun_phrases, screen_lines
+from agents.sentences import noun_phrases, screen_lines
 from memory.rows.content import Post
 from tools.checks.limits import check_limits
 
@@ -153,9 +154,10 @@ def _prompt(kit: Kit, n: int, total: int, text: str) -> str:
     what = "Shot" if kit.content_type == "reel" else "Card"
     shape = "vertical 9:16" if kit.content_type in ("reel", "story") else "square"
     number = f"{what} {n} of {total}, {shape}." if total > 1 else f"{what}, {shape}."
-    named = [keyword for keyword in kit.keywords if mentions(text, keyword)]
-    spoken = [phrase for phrase in noun_phrases([text], most=6) if " " in phrase]
-    seen = (spoken or named or [kit.title])[0] if text not in kit.hooks() else kit.title
+    # One of the day's own things where the words speak of it; else the day: two words in a row may be a noun and its verb.
+    spoken = noun_phrases([text], most=12)
+    named = [keyword for keyword in kit.keywords[:OWN_KEYWORDS] if keyword in spoken]
+    seen = named[0] if named and text not in kit.hooks() else kit.title
     wanted = "; ".join(visual(kit.brand))
     style = str(kit.brand.get("visual_style", "")).rstrip(". ")
     # Asked for, never ruled out: who draws from a prompt draws what it names.

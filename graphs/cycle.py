@@ -26,6 +26,7 @@ from graphs.context import PASS_THROUGH, GraphContext, advance_piece_task
 from graphs.ids import brief_id
 from graphs.pieces import move, schedule_id
 from graphs.sessions import count_pieces, session_slots
+from graphs.shares import needs
 from graphs.sources import count_sources
 from graphs.state import CycleState, ResearchDay, Settled
 from graphs.templates import refresh_templates
@@ -90,7 +91,9 @@ async def plan(state: CycleState, runtime: Runtime[GraphContext]) -> CycleState:
     theme = Theme.model_validate(session.request["theme"])
     # A piece that is made on its own is about what was asked for, whatever ran lately.
     week = session.cycle_key if session.kind == "cycle" else ""
-    days = await coordination.plan_days(context.agent, theme, sorted({slot.day for slot in slots}), cycle_key=week)
+    days = await coordination.plan_days(
+        context.agent, theme, sorted({slot.day for slot in slots}), cycle_key=week, needs=needs(slots)
+    )
     skipped: dict[str, str] = {}
     brand = await context.records.get(Brand, realm="all", name=context.records.brand)
     for slot in slots:

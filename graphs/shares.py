@@ -5,12 +5,14 @@ A pure function over the week's briefs, so that any piece, on any worker and aft
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agents.agent import Fact
 from agents.extract import NEAR
 from agents.sentences import overlap, stems
+from graphs.week import Slot
 
 LEAST = {"quote": 1, "story": 1, "reel": 2, "carousel": 3, "thread": 2}
 """Sentences without which a piece of this type cannot be made; a day that has fewer leaves it to its other pieces."""
@@ -18,8 +20,18 @@ FULL = {"quote": 2, "story": 2, "reel": 4, "carousel": 5, "thread": 5}
 """Sentences with which it is worth reading."""
 RESERVE = 6
 """Further sentences of a piece, for what compliance takes out."""
+FAR = 5
+"""Places in a Brief: a sentence that another day has so much higher is left to that day as long as it can be."""
 SHORT = 140
 """Characters of what can be a quotation."""
+
+
+def needs(slots: Iterable[Slot]) -> dict[int, int]:
+    """How many sentences the pieces of each day cannot do without, by the number of the day."""
+    counts: Counter[int] = Counter()
+    for slot in slots:
+        counts[slot.day] += LEAST.get(slot.content_type, 1)
+    return dict(counts)
 
 
 @dataclass
@@ -35,29 +47,46 @@ class Place:
 def share(places: Sequence[Place], briefs: Mapping[int, Sequence[Fact]]) -> dict[str, tuple[Fact, ...]]:
     """The sentences of each piece by its id, those to be used first, then its reserve; all in the order of the Brief.
 
-    First every piece gets what it cannot do without, the modest ones first, then what makes it whole, then a reserve. A
+    First every piece gets what it cannot do without, the modest ones first, then what makes it whole, then a reserve; what
+    another day is rather about is taken where there is nothing else. A
     piece takes the best sentence that its day has left, and then rather sentences of the same page, so that what stands
     together was written together.
     """
     left = {day: list(facts) for day, facts in briefs.items()}
+    away = _away(briefs)
     modest = sorted(places, key=lambda place: LEAST.get(place.content_type, 1))
-    for place in modest:
-        wanted = LEAST.get(place.content_type, 1)
-        if len(left.get(place.day, ())) >= wanted:
-            _take(place, left, wanted)
+    for elsewhere in (away, {}):
+        for place in modest:
+            wanted = LEAST.get(place.content_type, 1)
+            if not place.facts and len(_pool(place, left, elsewhere)) >= wanted:
+                _take(place, left, elsewhere, wanted)
     for more in range(1, max(FULL.values()) + 1):
         for place in places:
             if place.facts and more <= FULL.get(place.content_type, 2) - LEAST.get(place.content_type, 1):
-                _take(place, left, 1)
+                _take(place, left, away, 1)
     for _ in range(RESERVE):
         for place in places:
-            _take(place, left, 1)
+            _take(place, left, {}, 1)
     return {place.piece_id: tuple(place.facts) for place in places}
 
 
-def _take(place: Place, left: dict[int, list[Fact]], count: int) -> None:
+def _away(briefs: Mapping[int, Sequence[Fact]]) -> dict[int, frozenset[str]]:
+    """The sentences of each day that belong to another day: they stand far higher in that one's Brief."""
+    rank = {day: {fact.text: n for n, fact in enumerate(facts)} for day, facts in briefs.items()}
+    best: dict[str, int] = {}
+    for ranks in rank.values():
+        for text, n in ranks.items():
+            best[text] = min(best.get(text, n), n)
+    return {day: frozenset(text for text, n in ranks.items() if n > best[text] + FAR) for day, ranks in rank.items()}
+
+
+def _pool(place: Place, left: Mapping[int, Sequence[Fact]], away: Mapping[int, frozenset[str]]) -> list[Fact]:
+    return [fact for fact in left.get(place.day, ()) if fact.text not in away.get(place.day, frozenset())]
+
+
+def _take(place: Place, left: dict[int, list[Fact]], away: Mapping[int, frozenset[str]], count: int) -> None:
     for _ in range(count):
-        pool = left.get(place.day, [])
+        pool = _pool(place, left, away)
         if not pool:
             return
         lead = place.facts[0] if place.facts else None

@@ -17,7 +17,7 @@ from agents.agent import AgentContext, Brief, DayPlan, Fact, remember
 from agents.answers import BriefAnswer, CheckAnswer, ChosenFact, Citation, Concern, PostAnswer
 from agents.chat_models import Answer, Models
 from agents.compose import PLACEHOLDER, compose
-from agents.extract import plan_week
+from agents.days import plan_week
 from agents.quotable import stands_alone
 from agents.sentences import screen_lines, split_sentences, visible
 from agents.spending import Spending, Tokens

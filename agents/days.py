@@ -1,0 +1,166 @@
+"""The days of a week, without a model: derived from what the pages say about its theme."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.extract import ENOUGH, GENERIC, OWN_KEYWORDS, SPARSE, WEEKDAYS, Found, covering, quotable
+from agents.sentences import noun_phrases, stems, words
+from config.subjects import Subject
+
+_ENDINGS = ("ment", "ness", "less", "ful")
+_PARTS = ("two", "three", "four", "five", "six", "seven")
+_SLACK = 1.3
+"""How many sentences a day should have for each that its pieces need: some fit no place, some a rule takes out."""
+
+
+@dataclass(frozen=True)
+class _Page:
+    """A page that can carry days of the week."""
+
+    title: str
+    keywords: tuple[str, ...]
+    supply: int
+    """Sentences that can be quoted from it."""
+    tier: int
+    """0: it speaks of the theme itself; 1: of what is related; 2: it touches the theme here and there."""
+    weight: float
+
+
+def plan_week(material: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to a `week` task: title, angle and keywords of each asked day, from the theme and what is known.
+
+    A day is named after a page that speaks of the theme, as the page names itself; where there are fewer such pages than
+    days, rich pages carry several, then come pages on what is related to the theme. A day for which nothing is left keeps the
+    theme's own words. Days whose pieces `need` more sentences get the pages that have more.
+    """
+    theme = material["theme"]
+    wanted = [int(day) for day in material["days"]]
+    needs = {int(day): int(count) for day, count in material.get("needs", {}).items()}
+    given = _assigned(_pages(theme, material.get("passages", ())), wanted, needs)
+    seen: dict[str, int] = {}
+    days = []
+    for day in wanted:
+        page = given.get(day)
+        title, angle = f"{theme['title']} on {WEEKDAYS[day - 1]}", "What is left to say on the theme."
+        about: tuple[str, ...] = ()
+        if page is not None:
+            n = seen[page.title] = seen.get(page.title, -1) + 1
+            title = f"{page.title}, part {_PARTS[n - 1]}" if n else page.title
+            about, angle = page.keywords, f"What the brand's pages say about {title}."
+        days.append(
+            {
+                "day": day,
+                "title": (title[:1].upper() + title[1:])[:120],
+                "angle": angle[:300],
+                "keywords": _keywords(about, theme),
+            }
+        )
+    return {"days": days}
+
+
+def _assigned(pages: Sequence[_Page], days: Sequence[int], needs: Mapping[int, int]) -> dict[int, _Page]:
+    """Which page each day is about; days beyond what the pages hold have none, and these are the ones that need most.
+
+    A page on the theme itself comes before one on what is related, and three days of one page are enough while there is another.
+    """
+    least = {day: max(1, needs.get(day, ENOUGH - SPARSE)) for day in days}
+    held = sum(page.supply for page in pages)
+    carried: list[int] = []
+    # Where the pages do not suffice, many short pieces are better than a few long ones.
+    for day in sorted(days, key=lambda day: (least[day], day)):
+        if held >= least[day]:
+            carried.append(day)
+            held -= round(_SLACK * least[day])
+    left = {page.title: page.supply for page in pages}
+    given: dict[int, _Page] = {}
+    richest = sorted(carried, key=lambda day: (-least[day], day))
+    for day in (*richest, *sorted(set(days) - set(carried), key=lambda day: (least[day], day))):
+        wanted = round(_SLACK * least[day])
+        times = Counter(page.title for page in given.values())
+        # What is nearest, what has not been there, what suffices; then the order of the pages.
+        open_ = [
+            (page.tier + times[page.title] // 3, left[page.title] < wanted, times[page.title], n, page)
+            for n, page in enumerate(pages)
+            if left[page.title] >= SPARSE
+        ]
+        if not open_:
+            break
+        tier = min(open_)[0]
+        enough = [one for one in open_ if one[0] == tier and not one[1]]
+        page = min(enough)[-1] if enough else max(open_, key=lambda one: (-one[0], left[one[-1].title], -one[3]))[-1]
+        given[day] = page
+        left[page.title] -= min(wanted, left[page.title])
+    return given
+
+
+def _keywords(about: Sequence[str], theme: Mapping[str, Any]) -> list[str]:
+    """The day's own, filled up with the theme's, then what is related."""
+    own = [*dict.fromkeys([*about, *theme.get("keywords", ())])]
+    return [*dict.fromkeys([*own[:OWN_KEYWORDS], *own[OWN_KEYWORDS:], *theme.get("related", ())])][:12]
+
+
+def _pages(theme: Mapping[str, Any], passages: Sequence[Mapping[str, Any]]) -> list[_Page]:
+    """The pages that say enough about the theme, or about what is related to it, to carry a day; the best first."""
+    asked = strong(" ".join((theme["title"], *theme.get("keywords", ()))))
+    near = roots(" ".join(theme.get("related", ()))) - asked
+    sentences: dict[str, list[Found]] = {}
+    for one in quotable(passages):
+        sentences.setdefault(one.page, []).append(one)
+    unnamed = set(theme.get("unnamed", ()))
+    pages = []
+    for title, found in sentences.items():
+        if len(found) < SPARSE or title in unnamed:
+            continue
+        name = roots(title)
+        direct = sum(bool(roots(one.text) & asked) for one in found)
+        close = sum(bool(roots(one.text) & near) for one in found)
+        # The related words come nearest first: a page that is named after the second is nearer than one after the tenth.
+        weight = 8 * bool(name & asked) + 4 * bool(name & near) + 2 * direct + close
+        if name & asked or direct * 3 >= len(found):
+            tier = 0
+        elif name & near or ((direct + close) * 3 >= len(found) and direct + close >= SPARSE):
+            tier = 1
+        elif (direct + close) * 4 >= len(found) and direct + close >= 2:
+            tier = 2
+        else:
+            continue
+        pages.append(_Page(title, _about(title, found), len(found), tier, weight))
+    return sorted(pages, key=lambda page: (page.tier, -page.weight, page.title))
+
+
+def _about(page: str, sentences: Sequence[Found]) -> tuple[str, ...]:
+    """Up to four keywords of a page: the words of its name that its sentences repeat, then what the others speak of."""
+    named = [
+        word.lower()
+        for word in words(page)
+        if stems(word) and sum(bool(stems(word) & one.stems) for one in sentences) * 4 >= len(sentences)
+    ]
+    return covering(
+        named, noun_phrases((one.text for one in sentences), most=12, least=2), sentences, most=OWN_KEYWORDS
+    )
+
+
+def related_words(subjects: Iterable[Subject], asked: str) -> tuple[str, ...]:
+    """The words of every subject that holds a word of `asked` in any of its forms, then what is near; without those of `asked`."""
+    given, said = strong(asked), roots(asked)
+    met = [one for one in subjects if any(roots(word) & given for word in one.words)]
+    found = [*(word for one in met for word in one.words), *(word for one in met for word in one.near)]
+    return tuple(word for word in dict.fromkeys(found) if not roots(word) & said)
+
+
+def strong(text: str) -> frozenset[str]:
+    """The roots of the words that say what `text` is about; all of them where none does: "Heart health" is about the heart."""
+    return frozenset().union(*(roots(word) for word in words(text) if not stems(word) & GENERIC)) or roots(text)
+
+
+def roots(text: str) -> frozenset[str]:
+    """The stems of the words of `text`, with what makes a noun or an adjective of them taken off: movement is moving."""
+    out = set()
+    for stem in stems(text):
+        ending = next((end for end in _ENDINGS if stem.endswith(end) and len(stem) > len(end) + 2), "")
+        out.add(stem.removesuffix(ending).removesuffix("e"))
+    return frozenset(out)
