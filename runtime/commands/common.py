@@ -78,15 +78,21 @@ def next_command(args: argparse.Namespace, words: str) -> str:
     """`words` as they must be typed to go on with the same brand and data directory."""
     folder = args.data_dir or os.environ.get("COPYDESK_DATA_DIR") or ".copydesk"
     flags = f" --data-dir {args.data_dir}" if args.data_dir else ""
-    if args.brand and args.brand != default_brand(Path(folder)):
+    meant = getattr(args, "preferred", {}).get("brand") or default_brand(Path(folder))
+    if args.brand and args.brand != meant:
         flags = f" --brand {args.brand}{flags}"
     return f"{program()} {words}{flags}"
 
 
 def default_brand(data_dir: Path) -> str:
     """The brand that commands mean without --brand: the operator's only one, else the shipped example."""
-    own = sorted(path.parent.name for path in (data_dir / "brands").glob("*/brand.toml"))
-    return own[0] if len(own) == 1 else DEFAULT_BRAND
+    return own_brand(data_dir) or DEFAULT_BRAND
+
+
+def own_brand(data_dir: Path) -> str:
+    """The operator's only brand; '' when there is none, or more than one."""
+    own = [path.parent.name for path in (data_dir / "brands").glob("[!.]*/brand.toml")]
+    return own[0] if len(own) == 1 else ""
 
 
 def add_global_options(parser: argparse.ArgumentParser, *, top: bool) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.errors import BadInput
-from runtime.commands.common import FINDINGS, OK, add_verb, brand_of, emit, load, printable
+from runtime.commands.common import FINDINGS, OK, add_verb, brand_of, emit, load, own_brand, preferred, printable
 
 if TYPE_CHECKING:
     from config.brand_profile import BrandProfile
@@ -48,28 +49,43 @@ def run_lint(args: argparse.Namespace) -> int:
     for path in args.paths:
         if path == "-":
             data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+            _refuse_nothing(data, "standard input")
             findings = lint_bytes(data, name="-", profile=profile, packs=packs, check_types=checks)
         else:
+            if Path(path).is_file() and Path(path).stat().st_size <= MAX_FILE_BYTES:
+                _refuse_nothing(Path(path).read_bytes(), path)
             findings = lint_file(Path(path), profile=profile, packs=packs, check_types=checks)
         results.append(fold(findings))
         shown = [{name: row[name] for name in _FIELDS} for row in (f.model_dump(mode="json") for f in findings)]
         files.append({"path": path, "result": str(results[-1]), "findings": shown})
-    emit(args, {"files": files}, "\n".join(_lines(file) for file in files))
+    brand = profile.name if profile else ""
+    emit(args, {"files": files, "brand": brand}, "\n".join(_lines(file, brand) for file in files))
     return FINDINGS if any(r in (CheckResult.FAILED, CheckResult.MANUAL_REVIEW) for r in results) else OK
 
 
+def _refuse_nothing(data: bytes, name: str) -> None:
+    """A pipe that broke, or a file that was not saved, has not passed anything."""
+    if not data.removeprefix(b"\xef\xbb\xbf").strip():
+        raise BadInput(f"{name} is empty: there is nothing to check; give a text, Markdown or the JSON of a piece")
+
+
 def _profile(args: argparse.Namespace) -> BrandProfile | None:
-    """The brand's rules and claims when --brand is given; without it, none apply and all packs do."""
+    """The brand of --brand, else the preferred or the operator's only one; None, and every pack, where none is meant.
+
+    Never the shipped example by default: its rules are nobody's own.
+    """
     settings = load(args)
-    if not args.brand:
+    chosen = {} if args.brand else asyncio.run(preferred(settings))
+    if not (args.brand or chosen.get("brand") or own_brand(settings.data_dir)):
         return None
     from config.brand_profile import find_brand_folder, load_brand
 
-    return load_brand(find_brand_folder(brand_of(args, settings, {}), settings.data_dir.absolute() / "brands"))
+    return load_brand(find_brand_folder(brand_of(args, settings, chosen), settings.data_dir.absolute() / "brands"))
 
 
-def _lines(file: dict[str, Any]) -> str:
+def _lines(file: dict[str, Any], brand: str) -> str:
     said = "no rule fired" if not file["findings"] else f"{len(file['findings'])} findings"
+    said += f"; brand {brand}" if brand else ""
     lines = [f"{file['path']}: {file['result']} ({said})"]
     for row in file["findings"]:
         where = f"{row['field']} {row['start']}-{row['end']}"

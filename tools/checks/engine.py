@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from config.brand_profile import BrandProfile
 from config.errors import BadInput, NotFound
-from config.vocabulary import CHECK_TYPES, CheckResult, Severity, nearest
+from config.vocabulary import CHECK_TYPES, CONTENT_TYPES, PLATFORMS, CheckResult, Severity, nearest
 from memory.rows.checks import Finding
 from memory.rows.content import Post
 from tools.checks import brand_voice, legal_review, medical_claim
@@ -187,6 +187,11 @@ def _read_post(text: str, name: str) -> Post:
         raise BadInput(
             f"{name}: holds no outgoing field: give one of title, caption, script, slides, parts, hashtags, alt_text"
         )
+    for key, registry in (("platform", PLATFORMS), ("content_type", CONTENT_TYPES)):
+        if isinstance(known.get(key), str) and known[key] and known[key] not in registry:
+            # The rules and limits of no platform at all would pass whatever it holds.
+            hint = nearest(known[key], list(registry))
+            raise BadInput(f"{name}: {key} {known[key][:80]!r} is unknown{hint}; known: {', '.join(registry)}")
     try:
         return Post.model_validate({"platform": "", "content_type": "", **known})
     except ValidationError as error:
