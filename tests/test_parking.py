@@ -190,7 +190,7 @@ async def test_a_parked_piece_outlives_a_queue_that_forgot_everything(room: News
 
 async def test_what_is_away_for_longer_than_the_limit_is_given_up_with_its_reason(room: Newsroom, model: Model) -> None:
     session, piece = await drafting(room, model)
-    await for_a_while(room, DAY - timedelta(minutes=10), step=timedelta(minutes=5))
+    await for_a_while(room, DAY - timedelta(minutes=10), step=timedelta(minutes=55))
     assert (await room.piece(piece)).state in UNSETTLED
     await for_a_while(room, timedelta(minutes=20), step=timedelta(minutes=5))
     piece = await room.piece(piece)
