@@ -12,8 +12,10 @@ from graphs.sessions import session_slots
 from graphs.shares import FULL, Place, share
 from memory.records.protocol import Records
 from memory.rows.brand import BrandKnowledge, KnowledgeSource
+from memory.rows.checks import Finding
 from memory.rows.content import Piece, Revision
 from memory.rows.sessions import Assignment, Session
+from tools.alt_text import old_alt_text
 
 AUTHOR = "creation"
 """Who wrote a revision that no human edited."""
@@ -100,6 +102,14 @@ async def find_written(context: GraphContext, piece: Piece, revision: int) -> Re
     rows = await context.records.list_rows(Revision, content_id=piece.id)
     own = [row for row in rows if (row.author, row.run, row.revision) == (AUTHOR, piece.run, revision)]
     return min(own, key=lambda row: (row.created_at, row.content_hash), default=None)
+
+
+async def find_old_alt_text(context: GraphContext, piece: Piece, revision: Revision) -> list[Finding]:
+    """What of a human's revision describes a slide as it was before; see `old_alt_text`."""
+    if revision.author == AUTHOR:
+        return []
+    rows = await context.records.list_rows(Revision, content_id=piece.id)
+    return old_alt_text(revision.post, [row.post for row in sorted(rows, key=lambda row: (row.created_at, row.run))])
 
 
 async def store_draft(context: GraphContext, piece: Piece, draft: Draft, *, revision: int) -> Revision:

@@ -19,7 +19,7 @@ from config.errors import LeaseLost, NotFound
 from config.vocabulary import CHECK_TYPES, AgentType, CheckResult, Decision, PieceState, Severity
 from graphs.arrange import arrange
 from graphs.context import PASS_THROUGH, GraphContext, advance_session_task
-from graphs.drafts import AUTHOR, find_written, load_brief, store_draft
+from graphs.drafts import AUTHOR, find_old_alt_text, find_written, load_brief, store_draft
 from graphs.ids import check_id, review_id
 from graphs.near import lost_to, near_duplicates
 from graphs.pieces import find_schedule, get_revision, move, write_embedding, written
@@ -88,7 +88,8 @@ async def check(state: CheckOne, runtime: Runtime[GraphContext]) -> PieceGraphSt
     kind = state["check_type"]
     await context.show(f"check.{kind}", actor=AgentType.COMPLIANCE)
     if kind == "limits":
-        row = _rule_row(context, piece, revision, kind, check_limits(revision.post))
+        found = check_limits(revision.post) + await find_old_alt_text(context, piece, revision)
+        row = _rule_row(context, piece, revision, kind, found)
     elif kind == "near_duplicate":
         row = _rule_row(context, piece, revision, kind, await near_duplicates(context, piece, revision))
     else:
@@ -191,11 +192,9 @@ async def decide(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
 def _grounds(row: ComplianceCheck) -> str:
     """What a check objects to, in a line: its type, and the first critical finding with its way out."""
     worst_one = next((finding for finding in row.findings if finding.severity is Severity.CRITICAL), None)
-    return (
-        f"{row.check_type} ({worst_one.rule} in {worst_one.field}: {worst_one.suggestion})"
-        if worst_one
-        else row.check_type
-    )
+    if worst_one is None:
+        return row.check_type
+    return f"{row.check_type} ({worst_one.rule} in {worst_one.field}: {worst_one.suggestion})"
 
 
 async def _checks(records: Records, piece_id: str, content_hash: str) -> list[ComplianceCheck]:

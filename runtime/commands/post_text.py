@@ -19,10 +19,14 @@ _HELP = """\
 
 
 def to_text(post: Post) -> str:
-    """`post` for an editor: every field that holds something, and the caption, in the order in which it is read."""
+    """`post` for an editor: the fields that it lacks, then every one that holds something, in the order in which it is read."""
+    from tools.checks.limits import missing_fields
+
     blocks = [f"=== {name} ===\n{_guarded(text)}" for name, text in post.fields()]
-    if not post.caption and not post.parts:
-        blocks.insert(0, "=== caption ===\n")
+    wanted = missing_fields(post)
+    if not post.caption and not post.parts and "caption" not in wanted:
+        wanted.append("caption")
+    blocks[:0] = [f"=== {name} ===\n" for name in wanted if not getattr(post, name)]
     return "\n".join([_HELP, *blocks]) + "\n"
 
 

@@ -22,6 +22,7 @@ async def review_edit(args: argparse.Namespace) -> int:
     from memory.rows.content import Piece, Post
     from runtime.commands.lookup import parse_ref
     from runtime.reviews import edit
+    from tools.alt_text import follow
 
     ref = parse_ref(args.id, what="piece")
     if bool(args.file) == bool(args.set):
@@ -53,6 +54,7 @@ async def review_edit(args: argparse.Namespace) -> int:
             raise BadInput(
                 f"{args.file or '--set'}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
             ) from None
+        post, followed = follow(revision.post, post)
         await edit(runtime, brand, piece.id, post, by=actor(args, runtime.settings), reason=args.reason)
 
         async def checked() -> bool:
@@ -69,10 +71,18 @@ async def review_edit(args: argparse.Namespace) -> int:
                 "content_hash": piece.content_hash,
                 "state": str(piece.state),
                 "reason": piece.reason,
+                "followed": followed,
             },
-            f"{piece.id}@{piece.content_hash[:12]} is {piece.state}: {piece.reason}",
+            "\n".join(
+                [f"{piece.id}@{piece.content_hash[:12]} is {piece.state}: {piece.reason}", *followed_line(followed)]
+            ),
         )
     return OK
+
+
+def followed_line(names: list[str]) -> list[str]:
+    """What a human is told of the entries that were changed along with the words that they quote; no line when none was."""
+    return [f"{', '.join(names)}: the old words were replaced by the new ones"] if names else []
 
 
 def _read_post(path: str) -> dict[str, Any]:

@@ -164,7 +164,9 @@ class Desk:
         from config.vocabulary import UNSETTLED
         from memory.rows.content import Piece
         from runtime.commands.post_text import from_text, to_text
+        from runtime.commands.review_edit import followed_line
         from runtime.reviews import edit
+        from tools.alt_text import follow
 
         before = to_text(view.revision.post)
         text = before
@@ -180,7 +182,10 @@ class Desk:
                 fail(str(error))
                 if (_line("[e]dit it again, or anything else to leave it as it was > ")).strip().lower() != "e":
                     return False
+        post, followed = follow(view.revision.post, post)
         await edit(self._runtime, self._brand, view.piece.id, post, by=self._by)
+        for line in followed_line(followed):
+            print(line)
         self.counts["edited"] += 1
         self._edited.add(view.piece.id)
 

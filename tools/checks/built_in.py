@@ -23,6 +23,13 @@ BUILT_IN = {
             "Remove it.",
         ),
         _rule(
+            "ALT-OLD",
+            "limits",
+            Severity.PREFERRED,
+            "A slide was changed after its alt text was written",
+            "Read the alt text again.",
+        ),
+        _rule(
             "BRAND-UNDECIDED-CLAIM",
             "brand_voice",
             Severity.IMPORTANT,
