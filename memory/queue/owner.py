@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 
 from config.ids import new_token
@@ -26,6 +29,12 @@ def current_owner(worker: str | None = None) -> Owner:
         started=_started(os.getpid()) or "",
         worker=worker or new_token(),
     )
+
+
+@lru_cache(maxsize=64)
+def owner_text(owner: Owner) -> str:
+    """The owner as stored: equal owners give equal text."""
+    return json.dumps(asdict(owner), sort_keys=True)
 
 
 def is_alive(owner: Owner) -> bool | None:

@@ -20,7 +20,7 @@ from typing import Any
 from config.clock import Clock, SystemClock, from_millis, to_millis
 from config.errors import Backpressure, BadInput, Conflict, LeaseLost, NotFound
 from config.ids import new_token
-from memory.queue.owner import is_alive
+from memory.queue.owner import is_alive, owner_text
 from memory.queue.payload import decode_payload
 from memory.queue.protocol import DeadTask, Depth, Enqueued, Lease, Owner, Task, TaskQueue
 from memory.queue.redis_wait import Hints
@@ -32,7 +32,6 @@ from memory.queue.rules import (
     check_ttl,
     clean_reason,
 )
-from memory.queue.sqlite_rows import owner_text
 from memory.redis_client import open_redis
 from memory.redis_lane import RedisLane
 

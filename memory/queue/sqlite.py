@@ -22,12 +22,12 @@ from typing import Any, Literal
 from config.clock import Clock, from_millis, to_millis
 from config.errors import Backpressure, BadInput, Conflict, LeaseLost, NotFound, SettingsError
 from config.ids import new_token
-from memory.queue.owner import is_alive
+from memory.queue.owner import is_alive, owner_text
 from memory.queue.protocol import DeadTask, Depth, Enqueued, Lease, Owner, Task, TaskQueue
 from memory.queue.rules import check_claim, check_name, check_run_at, check_task, check_ttl, clean_reason
 from memory.queue.schema import APPLICATION_ID, MIGRATIONS
 from memory.queue.sqlite_next import best_rows, soonest
-from memory.queue.sqlite_rows import COLUMNS, owner_text, readable_task_of, task_of
+from memory.queue.sqlite_rows import COLUMNS, readable_task_of, task_of
 from memory.queue.sqlite_wait import WatchedFile, version_of
 from memory.sqlite_file import SqliteFile, open_sqlite_file
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from functools import lru_cache
 from typing import Any
 
 from config.clock import from_millis
 from memory.queue.payload import decode_payload
-from memory.queue.protocol import Owner, Task
+from memory.queue.protocol import Task
 
 # The payload as bytes: the driver would refuse a whole result for one text that is not UTF-8.
 COLUMNS = """
@@ -48,9 +45,3 @@ def readable_task_of(row: Sequence[Any]) -> Task:
         return task_of(row)
     except ValueError as error:
         return task_of((*row[:10], row[10] or f"payload does not decode: {error}", b"{}"))
-
-
-@lru_cache(maxsize=64)
-def owner_text(owner: Owner) -> str:
-    """The owner as stored: equal owners give equal text."""
-    return json.dumps(asdict(owner), sort_keys=True)

@@ -17,10 +17,10 @@ from typing import Any
 from config.clock import Clock, from_millis
 from config.errors import LeaseLost
 from config.ids import new_token
+from memory.queue.owner import owner_text
 from memory.queue.protocol import Lease, Owner
 from memory.queue.schema import APPLICATION_ID, MIGRATIONS
 from memory.queue.sqlite import SqliteTaskQueue
-from memory.queue.sqlite_rows import owner_text
 from memory.sqlite_file import open_sqlite_file
 
 
