@@ -40,7 +40,8 @@ LIVE: dict[type[Row], tuple[str, ...]] = {
     Schedule: ("active",),
 }
 """The states from which something may be derived: a brand without a row in one of them is not looked at."""
-Live = set[tuple[type[Row], str]]
+Marks = set[tuple[type[Row], str]]
+"""Tables of a brand, each with a state of LIVE that a row of it is in."""
 _BRANDS_AT_ONCE, _READS_AT_ONCE = 8, 4
 _SOME = 64
 """Brands between two looks at the clock."""
@@ -79,7 +80,7 @@ async def list_brands(runtime: Runtime) -> list[Brand]:
     return await runtime.records.all_brands().list_rows(Brand, realm=REALM)
 
 
-async def live_brands(runtime: Runtime) -> dict[str, Live]:
+async def live_brands(runtime: Runtime) -> dict[str, Marks]:
     """Every brand that has something to derive from, by name, with the states that its rows are in.
 
     Asked of the stores, one equality a state over all brands: a queue that was wiped cannot hide a brand, and a brand in which
@@ -89,14 +90,14 @@ async def live_brands(runtime: Runtime) -> dict[str, Live]:
     found = await together(
         marks, lambda mark: runtime.records.brands_with(mark[0], **{_column(mark[0]): mark[1]}), at_once=len(marks)
     )
-    brands: dict[str, Live] = {}
+    brands: dict[str, Marks] = {}
     for mark, names in zip(marks, found, strict=True):
         for name in names:
             brands.setdefault(name, set()).add(mark)
     return brands
 
 
-async def derive_tasks(runtime: Runtime, records: Records, live: Live | None = None) -> list[Task]:
+async def derive_tasks(runtime: Runtime, records: Records, live: Marks | None = None) -> list[Task]:
     """Every task that this brand's rows call for now. A row that cannot be read keeps no other row out.
 
     `live` says in which states the brand has rows, where that is known already.
@@ -263,7 +264,7 @@ async def reconcile_turn(runtime: Runtime, *, within: timedelta | None = None) -
     return Turn(derived, done, ended=True)
 
 
-async def _one_brand(runtime: Runtime, name: str, live: Live) -> int:
+async def _one_brand(runtime: Runtime, name: str, live: Marks) -> int:
     try:
         tasks = await derive_tasks(runtime, runtime.records.for_brand(name), live)
     except (Damaged, UsageError, Conflict) as error:

@@ -74,7 +74,7 @@ class ToolAnswer:
 
 
 @dataclass(frozen=True)
-class Made:
+class NotedCall:
     """One call as it is recorded: by our code or by a model, of what, and what became of it."""
 
     tool: str
@@ -104,7 +104,7 @@ class Toolbox:
         limits: CallLimits | None = None,
     ) -> None:
         """`effects`: what this step was opened for, at most. `permit`: the ledger's, for one call of a tool that publishes."""
-        self.agent, self.made = agent, list[Made]()
+        self.agent, self.made = agent, list[NotedCall]()
         self._tools, self._effects, self._permit = tools, frozenset(effects), permit
         self._records, self._embedder, self._profile, self._clock = records, embedder, profile, clock
         self._session_id, self._piece_id = session_id, piece_id
@@ -255,7 +255,7 @@ class Toolbox:
 
     def _note(self, by: Literal["code", "model"], tool: str, arguments: Any, outcome: Any, note: str) -> None:
         told = arguments if isinstance(arguments, str) else ", ".join(f"{k}={_short(v)}" for k, v in arguments.items())
-        self.made.append(Made(escape(tool)[:64], by, _line(told), outcome, note))
+        self.made.append(NotedCall(escape(tool)[:64], by, _line(told), outcome, note))
 
     async def record(self) -> None:
         """Append the event that says what this step called; nothing when it called nothing."""

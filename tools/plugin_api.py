@@ -56,6 +56,14 @@ class Sourced:
     """Ids or addresses of what `value` was taken from."""
 
 
+_LEAST_TRUSTED_FIRST = (Trust.WEB, Trust.MODEL, Trust.BRAND, Trust.OPERATOR)
+
+
+def least_trusted(trusts: Collection[str]) -> Trust:
+    """What a result is trusted like that holds texts of all of these; `brand` when it holds none."""
+    return next((trust for trust in _LEAST_TRUSTED_FIRST if trust in trusts), Trust.BRAND)
+
+
 @dataclass(frozen=True)
 class ToolSpec:
     """A tool as it was decorated. Calling it calls the function, unchecked: for its own tests."""

@@ -6,14 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from config.vocabulary import Trust
 from memory.knowledge import search
 from memory.rows.brand import BrandKnowledge
 from tools.context import ToolContext
-from tools.plugin_api import Sourced, tool
+from tools.plugin_api import Sourced, least_trusted, tool
 
 ALL = {"research", "creation", "compliance", "coordination"}
-_LEAST_TRUSTED = (Trust.WEB, Trust.MODEL, Trust.BRAND, Trust.OPERATOR)
 
 
 @tool(agents=ALL, effect="read", timeout_s=30, trust="brand")
@@ -56,6 +54,5 @@ def _passage(row: BrandKnowledge) -> dict[str, Any]:
 
 def _sourced(found: list[dict[str, Any]]) -> Sourced:
     """As trusted as the least trusted passage in it."""
-    there = {passage["trust"] for passage in found}
-    trust = next((trust for trust in _LEAST_TRUSTED if trust in there), Trust.BRAND)
+    trust = least_trusted({passage["trust"] for passage in found})
     return Sourced(found, trust, tuple(passage["id"] for passage in found))

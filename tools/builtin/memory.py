@@ -11,7 +11,7 @@ from config.errors import Unsupported
 from config.vocabulary import AgentType, Trust
 from memory.rows.agents import AgentMemory
 from tools.context import ToolContext
-from tools.plugin_api import Sourced, tool
+from tools.plugin_api import Sourced, least_trusted, tool
 
 ROLES = {"research", "creation", "compliance", "coordination"}
 _TYPES = ("episodic", "semantic", "long_term")
@@ -49,8 +49,7 @@ async def recall(
                     _shape(row.memory_type, row.memory_key, row.memory_content, row.context_data, hit.score / 10),
                 )
     best = sorted(found.values(), key=lambda memory: (-memory["score"], memory["key"]))[:limit]
-    trusts = {memory["trust"] for memory in best}
-    trust = next((t for t in (Trust.WEB, Trust.MODEL, Trust.BRAND, Trust.OPERATOR) if t in trusts), Trust.BRAND)
+    trust = least_trusted({memory["trust"] for memory in best})
     return Sourced(best, trust, tuple(dict.fromkeys(source for memory in best for source in memory["sources"])))
 
 
