@@ -3,7 +3,9 @@
 ```
 CopydeskError                 the root
   UsageError                  the operator or developer can mend it; the message says how; exit code 2
-    SettingsError  UnknownTool  DuplicateName  BadInput
+    SettingsError  UnknownTool  DuplicateName
+    BadInput
+      BrokenBrand
   NotFound                    (also LookupError) exit code 2
   Conflict                    the state of things forbids it; exit code 1
     LeaseLost  AlreadyPublished
@@ -53,6 +55,10 @@ class DuplicateName(UsageError):
 
 class BadInput(UsageError):
     """Input refused at the edge: names the field, the value and the remedy."""
+
+
+class BrokenBrand(BadInput):
+    """The brand's folder cannot be read as it is now: whoever edits it mends it, and work that needs it waits."""
 
 
 class NotFound(CopydeskError, LookupError):

@@ -17,6 +17,7 @@ from graphs.pieces import find_schedule, get_revision, move, projection, write_e
 from graphs.sessions import count_pieces, session_piece_ids
 from memory.lease import LeaseGuard
 from memory.records.protocol import Records
+from memory.rows.brand import Control
 from memory.rows.checks import Review
 from memory.rows.content import Piece, Revision
 from memory.rows.sessions import Session
@@ -79,8 +80,9 @@ async def advance_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
             guard,
             lambda _: _piece_answer(records, piece_id),
         )
-    except CancelRequested:
-        await cancel_piece(runtime, brand, piece_id, guard)
+    except CancelRequested as stop:
+        asked = await records.get(Control, name=str(stop))
+        await cancel_piece(runtime, brand, piece_id, guard, by=asked.by or "operator")
         return Done()
     except OverBudget as error:
         if error.blocked_by_reservations:
@@ -218,8 +220,8 @@ async def advance_session(runtime: Runtime, brand: str, session_id: str, guard: 
             outcome = await run_thread(
                 runtime, "cycle", brand, session_id, {"session_id": session_id}, context, guard, answer
             )
-        except CancelRequested:
-            return await _cancel_session(runtime, records, session, ids, guard)
+        except CancelRequested as stop:
+            return await _cancel_session(runtime, records, session, ids, str(stop))
         except OverBudget as error:
             if error.blocked_by_reservations:
                 return Later(timedelta(seconds=15), "money is reserved by calls under way")
@@ -253,8 +255,8 @@ async def advance_session(runtime: Runtime, brand: str, session_id: str, guard: 
         context = runtime.graph_context(brand, guard=guard, session_id=session_id)
         try:
             await context.enter()
-        except CancelRequested:
-            return await _cancel_session(runtime, records, session, ids, guard)
+        except CancelRequested as stop:
+            return await _cancel_session(runtime, records, session, ids, str(stop))
     counts = await count_pieces(records, session.outcome["pieces"])
     waiting = counts[str(PieceState.WAITING)]
     if any(counts[str(state)] for state in UNSETTLED):  # a resumed or edited piece is under way again
@@ -295,9 +297,7 @@ async def _close(runtime: Runtime, records: Records, session: Session, status: S
     )
 
 
-async def _cancel_session(
-    runtime: Runtime, records: Records, session: Session, ids: list[str], guard: LeaseGuard
-) -> Outcome:
+async def _cancel_session(runtime: Runtime, records: Records, session: Session, ids: list[str], flag: str) -> Outcome:
     pieces = await records.find_many(Piece, [{"id": id} for id in ids])
     live = [
         p
@@ -308,12 +308,14 @@ async def _cancel_session(
     if live:
         await runtime.queue.enqueue(*(advance_piece_task(records.brand, piece.id, runtime.clock) for piece in live))
         return Later(timedelta(seconds=1), "its pieces are being cancelled")
+    asked = await records.get(Control, name=flag)
+    why = f": {asked.reason}" if asked.reason else ""
     await _close(
         runtime,
         records,
         session,
         SessionStatus.CANCELLED,
-        "cancelled by a human; approved pieces stay until they are cancelled themselves",
+        f"cancelled by {asked.by or 'a human'}{why}; approved pieces stay until they are cancelled themselves",
     )
     await runtime.checkpoints.prune(records.brand, session.id)
     return Done()

@@ -16,6 +16,7 @@ from agents.chat_models import Models, check_model
 from agents.spending import Spending
 from config.brand_profile import BrandProfile, find_brand_folder, load_brand
 from config.clock import Clock, SystemClock
+from config.errors import BadInput, BrokenBrand
 from config.ids import new_token
 from config.log import register_secrets
 from config.settings import Settings
@@ -94,12 +95,15 @@ class Runtime:
         return find_brand_folder(brand, self.brands_dir)
 
     def profile(self, brand: str) -> BrandProfile:
-        """The brand's profile as its folder says now; parsed again only when a file changed."""
+        """The brand's profile as its folder says now; parsed again only when a file changed. Raises BrokenBrand."""
         folder = self.brand_folder(brand)
         stamp = sorted((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in folder.glob("*.toml"))
         cached = self._profiles.get(folder)
         if cached is None or cached[0] != stamp:
-            cached = self._profiles[folder] = (stamp, load_brand(folder))
+            try:
+                cached = self._profiles[folder] = (stamp, load_brand(folder))
+            except BadInput as error:
+                raise BrokenBrand(str(error)) from None
         return cached[1]
 
     async def ensure_brand(self, brand: str) -> Brand:

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from config.errors import CopydeskError, DiskFull, LeaseLost, SettingsError, Unavailable
+from config.errors import BrokenBrand, CopydeskError, DiskFull, LeaseLost, SettingsError, Unavailable
 from config.vocabulary import TERMINAL_SESSION, UNSETTLED, PieceState, SessionStatus
 from graphs.context import advance_session_task
 from graphs.pieces import move
@@ -43,8 +43,11 @@ def text_of(payload: Any, key: str) -> str:
 async def count_failure(runtime: Runtime, lease: Lease, guard: TaskGuard, error: Exception) -> None:
     """Retry the task later, or give it up when it has failed often enough or trying again cannot help.
 
-    What fails because something is away is parked, uncounted. Raises LeaseLost, Unavailable and DiskFull.
+    What fails because something is away, or because the brand's folder is broken just now, is parked, uncounted.
+    Raises LeaseLost, Unavailable and DiskFull.
     """
+    if isinstance(error, BrokenBrand):  # somebody is editing it: mended, the work goes on by itself
+        error = Unavailable(str(error))
     if isinstance(error, Unavailable) and await _park(runtime, lease, guard, error):
         return
     task, queue, now = lease.task, runtime.queue, runtime.clock.now()

@@ -13,6 +13,7 @@ from config.errors import (
     AlreadyPublished,
     Backpressure,
     BadInput,
+    BrokenBrand,
     Busy,
     ComplianceBlocked,
     Conflict,
@@ -35,6 +36,7 @@ from config.errors import (
 ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
 EXIT_CODES = {
     BadInput: 2,
+    BrokenBrand: 2,
     SettingsError: 2,
     UnknownTool: 2,
     DuplicateName: 2,

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.cli_support import WEEK, Cli, cli, forbid_zebras, planned, quiet_process, small_brand, week
+from tests.cli_support import RUN, WEEK, Cli, cli, forbid_zebras, planned, quiet_process, small_brand, week
 
 __all__ = ["cli", "planned", "quiet_process", "week"]  # fixtures
 
@@ -61,3 +61,37 @@ def test_the_next_command_names_the_brand_that_it_would_not_mean_by_itself(cli: 
     assert "--brand eesystem" in cli("cycle", "plan", "--theme", "x", "--week", WEEK, "--brand", "eesystem").out
     assert "--brand bolt" not in cli("cycle", "plan", "--theme", "x", "--week", WEEK, "--brand", "bolt").out
     assert "--brand" not in cli("cycle", "plan", "--theme", "x", "--week", WEEK).out
+
+
+def test_a_broken_brand_parks_its_work_and_counts_no_attempt(cli: Cli) -> None:
+    small_brand(cli)
+    started = cli.ok(*RUN, "--detach")["session_id"]
+    file = cli.data_dir / "brands" / "acme" / "brand.toml"
+    sound = file.read_text()
+    file.write_text(sound + "\n[[grid\n")
+    assert cli("worker", "--until-idle").code == 0
+    shown = cli.ok("session", "show", started)
+    assert (shown["status"], str(file) in shown["reason"], "goes on by itself" in shown["reason"]) == (
+        "running",
+        True,
+        True,
+    )
+    assert {depth["dead"] for depth in cli.ok("queue", "list").values()} == {0}
+    assert "attempt" not in cli("why", f"advance:{started}").out
+    file.write_text(sound)
+    assert cli("session", "resume", started).code == 3, "mended, it goes on to the human"
+
+
+def test_a_cancelled_session_names_who_asked_and_why(cli: Cli) -> None:
+    small_brand(cli)
+    started = cli.ok(*RUN, "--detach")["session_id"]
+    cli.ok("preferences", "set", "reviewer", "ana")
+    text = cli("session", "cancel", started, "--reason", "wrong week").out
+    assert "cancelled by ana: wrong week" in text
+    assert "cancelled by ana: wrong week" in cli.ok("session", "show", started)["reason"]
+
+
+def test_the_pieces_of_a_cancelled_session_name_who_asked(week: Cli) -> None:
+    [session] = week.ok("session", "list")
+    week("session", "cancel", session["session_id"], "--by", "ben")
+    assert {row["reason"] for row in week.ok("piece", "list")} == {"cancelled by ben"}

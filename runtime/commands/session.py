@@ -257,15 +257,15 @@ async def session_cancel(args: argparse.Namespace) -> int:
     from runtime.start import request_cancel
 
     ref = parse_ref(args.id, what="session")
+    if len(args.reason) > 2000:
+        raise BadInput("--reason is longer than 2000 characters: shorten it")
     async with opened(args) as (runtime, brand):
         records = runtime.records.for_brand(brand)
         session = await find_session(records, ref)
         if session.status in TERMINAL_SESSION and session.status is not SessionStatus.CANCELLED:
             raise Conflict(f"session {session.id} is {session.status}: there is nothing left in it to cancel")
         if session.status is not SessionStatus.CANCELLED:
-            await request_cancel(
-                runtime, records, session, by=actor(args, runtime.settings), reason=args.reason or "session cancel"
-            )
+            await request_cancel(runtime, records, session, by=actor(args, runtime.settings), reason=args.reason)
             ids = [f"advance:{id}" for id in (session.id, *session_piece_ids(session))]
 
             async def ended() -> bool:
@@ -277,7 +277,7 @@ async def session_cancel(args: argparse.Namespace) -> int:
         shape = await summary(records, session.id)
     left = [piece.id for piece in pieces if piece.state in ("approved", "publishing", "unknown")]
     shape["still_approved"] = left
-    text = f"session {session.id} is {shape['status']}\n{legend(pieces)}"
+    text = f"session {session.id} is {shape['status']}: {shape['reason']}\n{legend(pieces)}"
     if left:
         text += "\n" + "\n".join(f"approved and kept: `piece show {id}`" for id in left)
     emit(args, shape, text)
