@@ -228,7 +228,7 @@ def _missing(kit: Kit, facts: Sequence[Fact], gaps: Sequence[str]) -> list[str]:
         "quote": f"a sentence of at most {LONGEST_QUOTE} characters",
         "thread": "two sentences that fit one post each",
         "carousel": "three sentences of at most 32 words",
-        "reel": "a sentence of at most 30 words",
+        "reel": "two sentences of at most 30 words",
         "story": "a sentence of at most 30 words",
     }.get(kit.content_type, "a sentence that fits")
     own = "" if kit.hooks() else ", and an opening line of at most 12 words"

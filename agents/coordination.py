@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from agents.agent import AgentContext, DayPlan
 from agents.answers import WeekAnswer
 from agents.chat_models import prompt
 from agents.days import related_words
+from agents.extract import GENERIC, OWN_KEYWORDS
 from agents.research import passages_about
-from agents.sentences import mentions, visible
+from agents.sentences import mentions, stems, visible, words
 from config.brand_profile import DAYS, Theme
 from config.subjects import Subject, general_subjects
 from config.vocabulary import AgentType, Severity
@@ -18,6 +20,8 @@ from tools.checks.engine import lint_text
 
 PASSAGES = 24
 """Chunks that a week is derived from, of each search."""
+PASSAGES_FREE = 50
+"""The same where no model is paid for reading them."""
 
 
 async def plan_days(
@@ -26,7 +30,7 @@ async def plan_days(
     """A plan for each of `days` (1 is Monday), in that order: the brand's own where its theme has one, else derived.
 
     With the `cycle_key` of the week that is planned, a day whose title ran under this theme in the four weeks before is shown
-    from another side: one of its keywords that has not stood in a title since. `needs` says how many sentences the pieces
+    from another side: under one of its keywords that has not stood in a title since. `needs` says how many sentences the pieces
     of a day cannot do without, by its number. Raises what `Models.structured` raises, when a
     day must be derived.
     """
@@ -34,17 +38,34 @@ async def plan_days(
         past = (await tools.call("past_content", before=cycle_key)).value if cycle_key else []
         ran = [*dict.fromkeys(post["day_theme"] for post in past if post["theme"] == theme.title)]
         planned = await _planned(ctx, tools, theme, days, ran, needs or {})
-    return [_apart(planned[number], ran) for number in days]
+    shown: list[DayPlan] = []
+    for number in days:
+        beside = [*(plan.title for plan in shown), *(planned[other].title for other in days[len(shown) :])]
+        shown.append(_apart(planned[number], ran, beside))
+    return shown
 
 
-def _apart(day: DayPlan, ran: Sequence[str]) -> DayPlan:
-    titles = [title.lower() for title in ran]
-    if day.title.lower() not in titles:
+def _apart(day: DayPlan, ran: Sequence[str], beside: Sequence[str] = ()) -> DayPlan:
+    """The day under a title of its own when its title ran: a keyword that stands in no title of `ran` and of the week `beside` it."""
+    if day.title.lower() not in [title.lower() for title in ran]:
         return day
-    fresh = [word for word in day.keywords if not any(mentions(title, word) for title in (*titles, day.title))]
-    if not fresh:
+    fresh = [
+        word
+        for word in day.keywords
+        if _titles(word) and not any(mentions(t, word) for t in (*ran, *beside, day.title))
+    ]
+    own = [word for word in fresh if word in day.keywords[:OWN_KEYWORDS]] or fresh
+    if not own:
         return day
-    return day.model_copy(update={"title": f"{day.title}: {fresh[0]}"[:120]})
+    # "Green tea" says more as a title than "Water".
+    title = next((word for word in own if " " in word), own[0])
+    return day.model_copy(update={"title": (title[:1].upper() + title[1:])[:120]})
+
+
+def _titles(word: str) -> bool:
+    """Whether a keyword can stand as a title: no weekday, no number, no word that says nothing by itself."""
+    weekday = any(part.lower().removesuffix("s") in DAYS for part in words(word))
+    return len(word) > 3 and not weekday and not re.search(r"[0-9]", word) and bool(stems(word) - GENERIC)
 
 
 async def _planned(
@@ -78,10 +99,11 @@ async def _derive(
     # The brand's own words for a subject before the general ones.
     related = related_words([*(Subject(words, ()) for words in ctx.profile.related), *general_subjects()], asked)
     query = " ".join((theme.title, theme.description, *theme.keywords))
+    limit = PASSAGES_FREE if ctx.models.is_offline(AgentType.COORDINATION) else PASSAGES
     # Two searches: beside a dozen related words the theme's own would hardly count.
-    found = {passage.id: passage for passage in await passages_about(tools, query, limit=PASSAGES)}
+    found = {passage.id: passage for passage in await passages_about(tools, query, limit=limit)}
     if related:
-        found = {p.id: p for p in await passages_about(tools, " ".join(related), limit=PASSAGES)} | found
+        found = {p.id: p for p in await passages_about(tools, " ".join(related), limit=limit)} | found
     material = {
         "task": "week",
         "theme": {

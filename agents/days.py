@@ -40,7 +40,10 @@ def plan_week(material: Mapping[str, Any]) -> dict[str, Any]:
     theme = material["theme"]
     wanted = [int(day) for day in material["days"]]
     needs = {int(day): int(count) for day, count in material.get("needs", {}).items()}
-    given = _assigned(_pages(theme, material.get("passages", ())), wanted, needs)
+    sentences = quotable(material.get("passages", ()))
+    given = _assigned(_pages(theme, sentences), wanted, needs)
+    spoken = frozenset().union(*(roots(one.text) for one in sentences))
+    related = [word for word in theme.get("related", ()) if roots(word) <= spoken]
     seen: dict[str, int] = {}
     days = []
     for day in wanted:
@@ -56,7 +59,7 @@ def plan_week(material: Mapping[str, Any]) -> dict[str, Any]:
                 "day": day,
                 "title": (title[:1].upper() + title[1:])[:120],
                 "angle": angle[:300],
-                "keywords": _keywords(about, theme),
+                "keywords": _keywords(about, theme, related),
             }
         )
     return {"days": days}
@@ -97,18 +100,18 @@ def _assigned(pages: Sequence[_Page], days: Sequence[int], needs: Mapping[int, i
     return given
 
 
-def _keywords(about: Sequence[str], theme: Mapping[str, Any]) -> list[str]:
-    """The day's own, filled up with the theme's, then what is related."""
+def _keywords(about: Sequence[str], theme: Mapping[str, Any], related: Sequence[str]) -> list[str]:
+    """The day's own, filled up with the theme's, then what is related and spoken of."""
     own = [*dict.fromkeys([*about, *theme.get("keywords", ())])]
-    return [*dict.fromkeys([*own[:OWN_KEYWORDS], *own[OWN_KEYWORDS:], *theme.get("related", ())])][:12]
+    return [*dict.fromkeys([*own[:OWN_KEYWORDS], *own[OWN_KEYWORDS:], *related])][:12]
 
 
-def _pages(theme: Mapping[str, Any], passages: Sequence[Mapping[str, Any]]) -> list[_Page]:
+def _pages(theme: Mapping[str, Any], quoted: Sequence[Found]) -> list[_Page]:
     """The pages that say enough about the theme, or about what is related to it, to carry a day; the best first."""
     asked = strong(" ".join((theme["title"], *theme.get("keywords", ()))))
     near = roots(" ".join(theme.get("related", ()))) - asked
     sentences: dict[str, list[Found]] = {}
-    for one in quotable(passages):
+    for one in quoted:
         sentences.setdefault(one.page, []).append(one)
     unnamed = set(theme.get("unnamed", ()))
     pages = []

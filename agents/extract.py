@@ -83,14 +83,14 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
         if not one.stems & (first | week) and close < 2 and not own_page:
             continue
         # Where a page has the day's name, a sentence of another page must say more of it than one word in passing.
-        if paged and not own_page and not one.stems & title and len(one.stems & first) < 2:
+        if paged and not own_page and len(one.stems & (title | first)) < 2 and not title <= one.stems:
             continue
         # "Lemon" says more about its day than "water", which half of the week's sentences hold.
         score = sum(3.0 if spread[stem] * 10 <= len(found) else 2.0 for stem in one.stems & first)
         score += len(one.stems & title) + len((one.stems & week) - first) + 0.5 * close + 0.5 * len(one.stems & angle)
         # A page that speaks of the day again and again means the same by its words; a single hit may be about another step.
         score += min(2.0, 0.4 * depth[one.page]) if one.stems & first else 0.0
-        score += (4 if own_page else 0) + 2 * searched[one.source_id] - 0.02 * len(words(one.text))
+        score += (8 if own_page else 0) + 2 * searched[one.source_id] - 0.02 * len(words(one.text))
         scored.append((-score, one.order, one))
     chosen = [one for _, _, one in sorted(scored, key=lambda item: item[:2])][: int(material.get("want", 12))]
     gaps = []

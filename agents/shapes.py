@@ -51,11 +51,12 @@ def caption_of(kit: Kit, opening: str, chosen: Sequence[Fact], shown: Sequence[F
 
 def _reel(kit: Kit, facts: Sequence[Fact]) -> Made | None:
     beats = short(facts, 30)[:3]
-    if not beats or not kit.hooks():
+    # One scene is no video.
+    if len(beats) < 2 or not kit.hooks():
         return None
     hook = kit.hooks()[0]
-    # What the caption says, the video has not said, where there is enough to say.
-    rest = [fact for fact in facts if fact not in beats][:1] or beats[:1]
+    # What the caption says, the video has not said.
+    rest = [fact for fact in facts if fact not in beats][:1]
     # Not "Beat 1:", which a rule about what beats an ailment would read as a verb.
     lines = [f"Hook: {hook}", *(f"Scene {n}: {fact['text']}" for n, fact in enumerate(beats, 1))]
     if kit.cta():

@@ -17,7 +17,7 @@ from agents.agent import AgentContext, Brief, DayPlan, Fact, remember
 from agents.answers import BriefAnswer, CheckAnswer, ChosenFact, Citation, Concern, PostAnswer
 from agents.chat_models import Answer, Models
 from agents.compose import PLACEHOLDER, compose
-from agents.days import plan_week
+from agents.days import plan_week, related_words
 from agents.quotable import stands_alone
 from agents.sentences import screen_lines, split_sentences, visible
 from agents.spending import Spending, Tokens
@@ -26,6 +26,7 @@ from config.clock import ManualClock
 from config.errors import BadInput, ModelRefused, OverBudget, Unavailable
 from config.platforms import possible
 from config.settings import Settings
+from config.subjects import Subject, general_subjects
 from config.vocabulary import AgentType, CheckResult, Severity
 from memory.cache.protocol import open_cache
 from memory.embedding.protocol import open_embedder
@@ -242,7 +243,7 @@ async def test_a_sentence_too_long_for_its_place_makes_room_for_a_shorter_one_an
     long = Fact(text="Light " + "really " * 60 + "matters.", source_id="a", source_title="A")
     short = Fact(text="Light matters in the morning.", source_id="b", source_title="B")
     brief = (await a_brief(ctx)).model_copy(update={"facts": (long, short)})
-    for platform, content_type in (("twitter", "quote"), ("twitter", "reel"), ("instagram", "story")):
+    for platform, content_type in (("twitter", "quote"), ("instagram", "story")):
         draft = await creation.draft(ctx, a_piece(ctx, platform, content_type), brief, used=())
         assert draft.citations == {short.text: "b"}
         assert "really" not in draft.post.canonical().decode()
@@ -528,6 +529,45 @@ def test_the_last_item_of_a_list_and_a_label_are_not_part_of_a_sentence() -> Non
 - Wear a hat and long sleeves Check the sky before you leave the house. Clouds are no roof.
 """
     assert split_sentences(page) == ["Fiber is a substance in plants.", "Clouds are no roof."]
+
+
+async def test_one_sentence_makes_no_reel(ctx: AgentContext) -> None:
+    only = Fact(text="Light matters in the morning.", source_id="b", source_title="B")
+    other = Fact(text="A walk outside is light enough.", source_id="a", source_title="A")
+    brief = (await a_brief(ctx)).model_copy(update={"facts": (only,)})
+    made = await creation.draft(ctx, a_piece(ctx, "twitter", "reel"), brief, used=())
+    assert (made.citations, made.post.script) == ({}, "")
+    assert "two sentences of at most 30 words" in made.gaps[0]
+    made = await creation.draft(
+        ctx, a_piece(ctx, "twitter", "reel"), brief.model_copy(update={"facts": (only, other)}), used=()
+    )
+    assert set(made.citations) == {only.text, other.text}
+
+
+def test_days_that_need_more_get_the_pages_that_hold_more_and_what_is_beyond_them_is_left_open() -> None:
+    def page(title: str, *sentences: str) -> dict[str, Any]:
+        return {"id": title, "source": title, "text": " ".join(sentences), "score": 0.5}
+
+    pages = [
+        page("Rye bread", "Rye bread rises slowly in a bowl.", "Bread keeps for a week in linen.", "Rye bread likes butter and salt."),
+        page("Ovens", "An oven for bread is hot and heavy.", "Bread leaves the oven with a crust.", "Steam in the oven helps the bread.",
+             "A stone floor holds the heat for hours.", "Wood smoke goes up through the chimney.", "The door stays shut for the first half."),
+    ]  # fmt: skip
+    theme = {"title": "Bread", "keywords": ["bread"]}
+    week = plan_week({"theme": theme, "days": [1, 2, 3], "needs": {"1": 7, "2": 2, "3": 4}, "passages": pages})
+    assert [day["title"] for day in week["days"]] == ["Bread on Monday", "Rye bread", "Ovens"]
+
+
+def test_a_theme_finds_what_an_editor_would_look_up_for_it_in_any_form_of_its_words() -> None:
+    subjects = [
+        Subject(("heart", "pulse"), ("walking",)),
+        Subject(("caring",), ("kindness",)),
+        Subject(("lamp",), ("heart",)),
+    ]
+    assert related_words(subjects, "Heart health") == ("pulse", "walking")
+    assert related_words(subjects, "What we care for") == ("kindness",)
+    assert related_words(subjects, "Health") == ()
+    assert related_words(general_subjects(), "Winter"), "a season is a subject too"
 
 
 def test_days_are_named_after_pages_that_speak_of_the_theme_and_no_two_alike() -> None:
