@@ -201,10 +201,23 @@ async def test_days_that_ran_lately_are_shown_from_another_side(kind: str, chang
 
     day = DayPlan(day=1, title="Morning light", keywords=("morning light", "windows", "desk"))
     ran = ["Morning light"] if changes else []
-    assert _apart(day, ran).title == ("Morning light: windows" if changes else "Morning light")
-    assert _apart(day, [*ran, "Morning light: windows"]).title == (
-        "Morning light: desk" if changes else "Morning light"
+    assert _apart(day, ran).title == ("Windows" if changes else "Morning light")
+    assert _apart(day, [*ran, "Windows"]).title == ("Desk" if changes else "Morning light")
+    assert _apart(day, ran, beside=["Desk by the windows"]).title == "Morning light"
+
+
+def test_the_second_title_is_a_phrase_rather_than_a_word_and_never_a_weekday() -> None:
+    from agents.agent import DayPlan
+    from agents.coordination import _apart
+
+    day = DayPlan(
+        day=6,
+        title="Taste it at the counter",
+        keywords=("saturday", "saturdays at ten", "counter", "time", "cold brew"),
     )
+    assert _apart(day, ["taste it at the counter"]).title == "Cold brew"
+    bare = day.model_copy(update={"keywords": ("saturday", "tin", "good time")})
+    assert _apart(bare, [day.title]).title == day.title
 
 
 async def test_a_theme_that_ran_last_week_is_planned_from_other_sides(tmp_path: Path) -> None:
@@ -218,7 +231,7 @@ async def test_a_theme_that_ran_last_week_is_planned_from_other_sides(tmp_path: 
         titles = [piece.theme for piece in await room.pieces(first)]
         assert titles == ["Light on monday", "Light on tuesday"]
         second = await room.drafted(cycle_key="2026-W52")
-        others = ["Light on monday: window", "Light on tuesday: lamp"]
+        others = ["Window", "Lamp"]
         assert [piece.theme for piece in await room.pieces(second)] == others, "what waits is about to run"
         for piece in await room.pieces(first):
             await decide(room.runtime, BRAND, piece.id, piece.content_hash, Decision.REJECTED, by="ann")
