@@ -75,6 +75,9 @@ def negated(sentence: Sentence, start: int, end: int) -> bool:
         # "no" governs its own noun phrase, not a verb far behind it: "no pills, no needles, just relief".
         return not (word in ("no", "nothing", "none", "without") and start - n > 4)
     inside = words[start + 1 : end]
+    refused = "REGULATOR" in sentence.tags[start] and "APPROVAL" in sentence.tags[end - 1]
+    if refused and any("NEGATOR" in tag for tag in sentence.tags[start + 1 : end]):
+        return True
     return len(inside) > 1 and inside[0] in ("no", "nothing", "neither") and words[start] not in ("no", "there")
 
 
