@@ -75,11 +75,12 @@ async def preferences_unset(args: argparse.Namespace) -> int:
     from memory.user_sessions import EVERY_BRAND, open_user_sessions
 
     settings, key = load(args), _key(args.key)
+    unknown = NotFound(f"preference {key!r} is not set: `preferences list` shows what is")
     if not settings.session_db.exists():
-        raise NotFound(f"preference {key!r} is not set")
+        raise unknown
     async with open_user_sessions(settings.session_db, clock=SystemClock()) as store:
         if not await store.for_brand(EVERY_BRAND).delete_preference(login(), key):
-            raise NotFound(f"preference {key!r} is not set")
+            raise unknown
     emit(args, {"user": login(), "unset": key}, f"{key} is not set any more")
     return OK
 
