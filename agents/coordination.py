@@ -20,6 +20,8 @@ from tools.checks.engine import lint_text
 
 PASSAGES = 24
 """Chunks that a week is derived from, of each search."""
+PASSAGES_FREE = 50
+"""The same where no model is paid for reading them."""
 
 
 async def plan_days(
@@ -97,10 +99,11 @@ async def _derive(
     # The brand's own words for a subject before the general ones.
     related = related_words([*(Subject(words, ()) for words in ctx.profile.related), *general_subjects()], asked)
     query = " ".join((theme.title, theme.description, *theme.keywords))
+    limit = PASSAGES_FREE if ctx.models.is_offline(AgentType.COORDINATION) else PASSAGES
     # Two searches: beside a dozen related words the theme's own would hardly count.
-    found = {passage.id: passage for passage in await passages_about(tools, query, limit=PASSAGES)}
+    found = {passage.id: passage for passage in await passages_about(tools, query, limit=limit)}
     if related:
-        found = {p.id: p for p in await passages_about(tools, " ".join(related), limit=PASSAGES)} | found
+        found = {p.id: p for p in await passages_about(tools, " ".join(related), limit=limit)} | found
     material = {
         "task": "week",
         "theme": {
