@@ -551,7 +551,7 @@ def test_days_that_need_more_get_the_pages_that_hold_more_and_what_is_beyond_the
     pages = [
         page("Rye bread", "Rye bread rises slowly in a bowl.", "Bread keeps for a week in linen.", "Rye bread likes butter and salt."),
         page("Ovens", "An oven for bread is hot and heavy.", "Bread leaves the oven with a crust.", "Steam in the oven helps the bread.",
-             "A stone floor holds the heat for hours.", "Wood smoke goes up through the chimney.", "The door stays shut for the first half."),
+             "A stone floor holds the heat for hours.", "Wood smoke goes up through the chimney.", "The door stays shut at first."),
     ]  # fmt: skip
     theme = {"title": "Bread", "keywords": ["bread"]}
     week = plan_week({"theme": theme, "days": [1, 2, 3], "needs": {"1": 7, "2": 2, "3": 4}, "passages": pages})

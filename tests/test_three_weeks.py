@@ -87,6 +87,7 @@ class Month:
     templates: dict[str, ContentTemplate]
     embeddings: dict[str, ContentEmbedding]
     memories: list[AgentMemory]
+    themes: tuple[str, ...]
 
     @property
     def pieces(self) -> list[Written]:
@@ -121,7 +122,7 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Month:
     return asyncio.run(_read(data_dir, weeks))
 
 
-async def _read(data_dir: Path, weeks: list[str], *, brand: str = "calm") -> Month:
+async def _read(data_dir: Path, weeks: list[str], *, brand: str = "calm", themes: tuple[str, ...] = THEMES) -> Month:
     async with open_records(f"sqlite:///{data_dir}", clock=SystemClock()) as store:
         records = store.for_brand(brand)
         found: dict[str, list[Written]] = {week: [] for week in weeks}
@@ -140,11 +141,13 @@ async def _read(data_dir: Path, weeks: list[str], *, brand: str = "calm") -> Mon
         templates = {row.template_name: row for row in await records.find_by(ContentTemplate, brand=brand)}
         embeddings = {row.id: row for row in await records.find_by(ContentEmbedding, brand=brand)}
         memories = await records.find_by(AgentMemory, agent_type="research")
-    return Month(found, chunks, sources, load_brand(data_dir / "brands" / brand), templates, embeddings, memories)
+    return Month(
+        found, chunks, sources, load_brand(data_dir / "brands" / brand), templates, embeddings, memories, themes
+    )
 
 
 def theme_of(month: Month, one: Written) -> str:
-    return month.profile.find_theme(THEMES[list(month.weeks).index(one.piece.cycle_key)]).title
+    return month.profile.find_theme(month.themes[list(month.weeks).index(one.piece.cycle_key)]).title
 
 
 def hooks_of(one: Written) -> set[str]:
