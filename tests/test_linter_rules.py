@@ -13,6 +13,7 @@ import pytest
 
 from config.vocabulary import CheckResult
 from tests.claims_report import DATA, MEASURED, PAGE, files, groups, labelled, measure, page, score
+from tools.checks.context import read
 from tools.checks.engine import PACKS, confidence, explain, fold, lint_text
 from tools.checks.guards import GUARDS
 from tools.checks.lexicon import lexicon
@@ -168,3 +169,15 @@ def test_a_rule_tells_how_often_it_was_right() -> None:
     assert (explain("US-DISEASE-EFFECT").precision or 0) > 0.9
     assert confidence(lint_text("Our lamp cures insomnia.")) == explain("US-DISEASE-EFFECT").precision
     assert confidence([]) == measure()["UNFLAGGED"]
+
+
+def test_an_expression_is_passed_over_only_where_it_cannot_match() -> None:
+    texts = [read(row["text"], False)[0].text for path in files() for row in labelled(path)]
+    tried = 0
+    for rule in (rule for pack in PACKS for rule in own_rules(pack)):
+        for regex, pieces in zip(rule.regexes, rule.needs, strict=True):
+            for text in texts:
+                if pieces and not any(piece in text for piece in pieces):
+                    tried += 1
+                    assert not regex.search(text), (rule.id, regex.pattern, text)
+    assert tried > 100_000

@@ -159,7 +159,9 @@ def _spans(
     for rule in rules.with_regexes:
         if not _holds(rule, met, conditions):
             continue
-        for regex in rule.regexes:
+        for regex, pieces in zip(rule.regexes, rule.needs, strict=True):
+            if pieces and not any(piece in folded.text for piece in pieces):
+                continue
             for match in regex.finditer(folded.text):
                 if match.end() > match.start() and _regex_fires(sentences, match.span(), rule, conditions):
                     found.append((rule, *folded.span(match.start(), match.end())))

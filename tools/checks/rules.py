@@ -17,6 +17,7 @@ from typing import Any
 
 from config.errors import NotFound
 from config.vocabulary import RULE_PACKS, Severity, nearest
+from tools.checks.needs import needs
 from tools.checks.normalise import Folded, Token
 
 PACKS = tuple(RULE_PACKS)
@@ -46,6 +47,8 @@ class Rule:
     source: str
     patterns: tuple[tuple[Element, ...], ...] = ()
     regexes: tuple[re.Pattern[str], ...] = ()
+    needs: tuple[tuple[str, ...], ...] = ()
+    """For each expression, pieces of which one must stand in the text; () where nothing is known."""
     unless: tuple[str, ...] = ()
     """Names of guards (`guards.py`) under which it does not fire."""
     only: tuple[str, ...] = ()
@@ -220,6 +223,7 @@ def own_rules(name: str) -> tuple[Rule, ...]:
             source=item["source"],
             patterns=tuple(parse_pattern(pattern) for pattern in item.get("patterns", ())),
             regexes=tuple(re.compile(pattern) for pattern in item.get("regexes", ())),
+            needs=tuple(needs(pattern) for pattern in item.get("regexes", ())),
             unless=tuple(item.get("unless", ())),
             only=tuple(item.get("only", ())),
             named=Severity(item["named"]) if "named" in item else None,
