@@ -166,7 +166,8 @@ async def research_day(state: ResearchDay, runtime: Runtime[GraphContext]) -> Cy
         wanted = sum(slot.day == day.day for slot in session_slots(session))
         brief = brief.model_copy(update={"id": key})
         if not session.request.get("copy"):  # a copy says again, on purpose, what its piece says
-            used = await used_lately(runtime.store, context.clock.now()) | await coming(context.records, session)
+            used = await used_lately(runtime.store, context.clock.now())
+            used |= await coming(context.records, cycle_key=session.cycle_key, session_id=session.id)
             brief = without_used(brief, used, pieces=wanted)
         await _assign(
             context,

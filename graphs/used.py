@@ -64,15 +64,14 @@ _COMING = (
 _NEAR_WEEKS = timedelta(weeks=4)
 
 
-async def coming(records: Records, session: Session) -> frozenset[str]:
-    """The sentences of written pieces of other sessions that may still go out, of weeks at most four away from this one."""
+async def coming(records: Records, *, cycle_key: str, session_id: str) -> frozenset[str]:
+    """The sentences of written pieces of other sessions that may still go out, of weeks at most four away from `cycle_key`."""
     pieces = [
         piece
         for state in _COMING
         for piece in await records.find_by(Piece, state=state)
-        if piece.session_id != session.id and piece.content_hash
-        if not (piece.cycle_key and session.cycle_key)
-        or abs(monday(piece.cycle_key) - monday(session.cycle_key)) <= _NEAR_WEEKS
+        if piece.session_id != session_id and piece.content_hash
+        if not (piece.cycle_key and cycle_key) or abs(monday(piece.cycle_key) - monday(cycle_key)) <= _NEAR_WEEKS
     ]
     keys = [{"content_id": piece.id, "content_hash": piece.content_hash} for piece in pieces]
     return frozenset(line for row in await records.find_many(Revision, keys) for line in row.citations)

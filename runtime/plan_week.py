@@ -6,31 +6,27 @@ Reads only. `runtime/start.py` starts the week that this shows, from the same in
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 
 from agents.chat_models import model_chain
 from agents.forecast import Line, forecast
 from agents.spending import counted, day_of
 from config.brand_profile import DAYS, BrandProfile, Theme
-from config.errors import Unsupported
 from config.platforms import possible
 from config.vocabulary import TERMINAL_PIECE, AgentType, SessionStatus
 from graphs.grid import GridChange, edit_grid
 from graphs.sessions import session_piece_ids
 from graphs.state import MAX_REVISIONS
 from graphs.week import Slot, monday, week_slots
-from memory.knowledge import search
 from memory.records.protocol import Records
-from memory.rows.brand import BrandKnowledge
 from memory.rows.publication import ScheduledPublication
 from memory.rows.sessions import Session, Usage
-from memory.sentences import sentences
 from runtime.compose import Runtime
+from runtime.known import embeds_free, known_about, said_lately
 from runtime.start import FURTHEST, find_plans, week_inputs
-from tools.text import STOPWORDS
-from tools.text import words as words_of
 
 SENTENCES_A_PIECE = 2
 """Fewest sentences of knowledge that a piece needs: what it says, and one to say beside it."""
@@ -48,13 +44,23 @@ class PlannedSlot:
 
 @dataclass(frozen=True)
 class PlannedDay:
-    """What one day is about, and how many sentences of the brand's knowledge speak of it."""
+    """What one day is about, and how many sentences of the brand's knowledge speak of it and can be used."""
 
     day: int
     title: str
     """'' when the agents will derive it."""
     pieces: int
     sentences: int
+    """Those that a post can use: not said lately, and nothing critical in them."""
+    said: int = 0
+    refused: int = 0
+
+    @property
+    def unusable(self) -> str:
+        """What is known besides and cannot be used: ' (4 more were said lately or wait to be, 1 more a rule refuses)'; often ''."""
+        counts = ((self.said, "more were said lately or wait to be"), (self.refused, "more a rule refuses"))
+        lacking = ", ".join(f"{count} {why}" for count, why in counts if count)
+        return f" ({lacking})" if lacking else ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,10 @@ class WeekPlan:
     warnings: tuple[str, ...]
     exists: str = ""
     """The session that these very inputs name already."""
+    replans: bool = False
+    """Whether the week is planned or cancelled already, so that it starts with --replan alone."""
+    can_start: bool = True
+    """Whether `cycle run`, with --replan where it is needed, would start or find the week."""
 
     @property
     def expected_usd(self) -> float:
@@ -101,7 +111,7 @@ async def plan_week(
 
     Raises BadInput for what `cycle run` would refuse to parse.
     """
-    if _free(runtime):
+    if embeds_free(runtime):
         await runtime.ensure_brand(brand)  # else the shipped documents would seem to be missing on the first day
     records = runtime.records.for_brand(brand)
     profile, said = edit_grid(runtime.profile(brand), changes)
@@ -109,9 +119,11 @@ async def plan_week(
     plans = await find_plans(records, cycle_key)
     slots = await _slots(runtime, records, profile, cycle_key, platforms, types, plans)
     made = [planned.slot for planned in slots if not planned.skipped]
-    days = await _days(runtime, records, chosen, made)
+    said_before = await said_lately(runtime, records, cycle_key=cycle_key, session_id=plans[-1].id if plans else "")
+    days = await _days(runtime, records, chosen, made, profile, said_before)
     inputs = week_inputs(chosen, platforms, types, said)
     exists, conflicts = _standing(plans, inputs, cycle_key)
+    replans = bool(conflicts)
     if not made:
         conflicts.append(f"nothing of week {cycle_key} is left to plan: choose a later week or other cells")
     if slots and max(planned.slot.at for planned in slots) > runtime.clock.now() + FURTHEST:
@@ -139,9 +151,21 @@ async def plan_week(
         day_left_usd=round(max(0.0, runtime.settings.brand_day_usd - sum(map(counted, rows))), 6),
         gaps=tuple(_gaps(days)),
         conflicts=tuple(conflicts),
-        warnings=tuple(await _ran_lately(records, chosen, cycle_key)),
+        warnings=(*near_theme(profile, theme), *await _ran_lately(records, chosen, cycle_key)),
         exists=exists,
+        replans=replans,
+        can_start=bool(exists) or len(conflicts) == int(replans),
     )
+
+
+def near_theme(profile: BrandProfile, text: str) -> list[str]:
+    """A line when `text` is no theme of the brand and nearly the name of one; what was typed is used all the same."""
+    wanted = text.strip().lower()
+    by_text = {name: theme.name for theme in profile.themes for name in (theme.name, theme.title.lower())}
+    close = get_close_matches(wanted, list(by_text), n=1, cutoff=0.75)
+    if wanted in by_text or not close:
+        return []
+    return [f"theme {text.strip()!r}: did you mean {by_text[close[0]]}? Free text is used as it stands"]
 
 
 async def _slots(
@@ -175,44 +199,29 @@ async def _slots(
     return slots
 
 
-async def _days(runtime: Runtime, records: Records, theme: Theme, slots: Sequence[Slot]) -> list[PlannedDay]:
+async def _days(
+    runtime: Runtime,
+    records: Records,
+    theme: Theme,
+    slots: Sequence[Slot],
+    profile: BrandProfile,
+    said: Collection[str],
+) -> list[PlannedDay]:
     named = {DAYS.index(day.day) + 1: day for day in theme.days}
     pieces = Counter(slot.day for slot in slots)
     days = []
     for number in sorted(pieces):
         day = named.get(number)
         words = " ".join((day.title, day.angle, *day.keywords) if day else (theme.title, *theme.keywords))
-        known = await _sentences_about(runtime, records, words)
-        days.append(PlannedDay(number, day.title if day else "", pieces[number], known))
+        known = await known_about(runtime, records, words, profile=profile, said=said)
+        title = day.title if day else ""
+        days.append(PlannedDay(number, title, pieces[number], known.usable, known.said, known.refused))
     return days
-
-
-def _free(runtime: Runtime) -> bool:
-    return not runtime.settings.embedder.startswith("openai:")
-
-
-async def _sentences_about(runtime: Runtime, records: Records, words: str) -> int:
-    """How many sentences near `words` hold one of them; an embedder that costs money is not asked."""
-    # The first letters stand for the word: what research itself finds is judged when it runs, this only warns before.
-    stems = {word.lower()[:5] for word in words_of(words) if len(word) > 3 and word.lower() not in STOPWORDS}
-    only = {"knowledge_type": "document", "status": "active"}
-    if _free(runtime):
-        texts = [hit.text for hit in await search(records, runtime.embedder, words, 12)]
-    else:
-        try:
-            found = await records.search_text(BrandKnowledge, words, limit=12, **only)
-            texts = [scored.row.content for scored in found]
-        except Unsupported:
-            texts = [row.content for row in await records.find_by(BrandKnowledge, brand=records.brand) if row.chunk]
-    return sum(
-        any(word.lower()[:5] in stems for word in words_of(sentence))
-        for sentence in {sentence for text in texts for sentence in sentences(text)}
-    )
 
 
 def _gaps(days: Sequence[PlannedDay]) -> list[str]:
     return [
-        f"{DAYS[day.day - 1]}: {day.sentences} sentences of knowledge for {day.pieces} pieces"
+        f"{DAYS[day.day - 1]}: {day.sentences} sentences of knowledge for {day.pieces} pieces{day.unusable}"
         f"{f' about {day.title!r}' if day.title else ''}: add a document that covers it, or drop cells"
         for day in days
         if day.sentences < day.pieces * SENTENCES_A_PIECE

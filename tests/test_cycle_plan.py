@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from graphs.grid import GridChange, cell_name, edit_grid, parse_change
 from graphs.state import MAX_REVISIONS
 from memory.records.protocol import open_records
 from memory.rows.sessions import Usage
-from tests.cli_support import RUN, WEEK, Cli, cli, planned, quiet_process, small_brand, week
+from tests.cli_support import MONDAY, RUN, WEEK, Cli, cli, planned, quiet_process, small_brand, week, week_of
 
 __all__ = ["cli", "planned", "quiet_process", "week"]  # fixtures
 PLAN = ("cycle", "plan", *RUN[2:])
@@ -43,6 +44,27 @@ def test_what_knowledge_lacks_is_a_gap_before_a_word_is_written(cli: Cli) -> Non
     small_brand(cli)
     [gap, *_] = cli.ok(*PLAN, "--theme", "submarine gardening")["gaps"]
     assert gap.startswith("monday: 0 sentences of knowledge for 2 pieces")
+
+
+def test_only_sentences_that_a_post_can_use_are_counted_and_the_others_are_named(cli: Cli, tmp_path: Path) -> None:
+    small_brand(cli)
+    page = tmp_path / "submarines.md"
+    page.write_text(
+        "# Submarines\n\nA submarine dives for a month. A submarine ride cures cancer. The submarine has a bell.\n"
+    )
+    cli.ok("knowledge", "add", "--brand", "acme", str(page))
+    plan = ("cycle", "plan", "--theme", "submarine", "--week", WEEK)
+    assert {(day["sentences"], day["said"], day["refused"]) for day in cli.ok(*plan)["days"]} == {(2, 0, 1)}
+    assert "2 sentences known (1 more a rule refuses)" in cli(*plan).out
+    cli.ok("cycle", "run", "--theme", "submarine", "--week", WEEK, "--type", "quote")
+    next_week = week_of(MONDAY + timedelta(days=7))
+    later = cli.ok("cycle", "plan", "--theme", "submarine", "--week", next_week)
+    assert {(day["sentences"], day["said"], day["refused"]) for day in later["days"]} == {(0, 2, 1)}
+    assert (
+        "0 sentences of knowledge for 2 pieces (2 more were said lately or wait to be, 1 more a rule refuses)"
+        in later["gaps"][0]
+    )
+    assert {day["said"] for day in cli(*plan, "--json").json["days"]} == {0}, "the week's own posts are not before it"
 
 
 def test_cells_are_dropped_changed_and_added_and_run_makes_exactly_those(cli: Cli) -> None:

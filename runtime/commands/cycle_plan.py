@@ -64,13 +64,15 @@ async def cycle_plan(args: argparse.Namespace) -> int:
             types=args.type,
             changes=changes,
         )
-    command = next_command(args, _run_words(args, week, replan=bool(plan.conflicts) and not plan.exists))
+    # No command starts a week of which nothing is left, or that is too far ahead: --replan only answers another plan.
+    command = next_command(args, _run_words(args, week, replan=plan.replans)) if plan.can_start else ""
 
     def draw() -> None:
         from rich.console import Console
 
         _draw(Console(highlight=False), plan)
-        print(printable(f"\nNext: {command}"))
+        if command:
+            print(printable(f"\nNext: {command}"))
 
     emit(args, as_json(plan, command), draw)
     return FINDINGS if plan.conflicts else OK
@@ -154,7 +156,8 @@ def _draw(console: Console, plan: WeekPlan) -> None:
     console.print(table)
     for day in plan.days:
         about = printable(day.title) or "(the agents derive it)"
-        print(f"{DAYS[day.day - 1][:3].capitalize()}  {about}: {day.pieces} pieces, {day.sentences} sentences known")
+        name, known = DAYS[day.day - 1][:3].capitalize(), f"{day.sentences} sentences known{day.unusable}"
+        print(f"{name}  {about}: {day.pieces} pieces, {known}")
     made = sum(not planned.skipped for planned in plan.slots)
     print(f"{made} pieces of {len(plan.slots)} slots.")
     for line in _notes(plan):

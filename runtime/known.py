@@ -1,0 +1,74 @@
+"""How much the brand knows about a day, before a week is spent on it: sentences that its posts could still use."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from config.brand_profile import BrandProfile
+from config.errors import Unsupported
+from config.vocabulary import Severity
+from graphs.used import coming, used_lately
+from memory.graph_store import MemoryStore
+from memory.knowledge import search
+from memory.records.protocol import Records
+from memory.rows.brand import BrandKnowledge
+from memory.sentences import sentences
+from runtime.compose import Runtime
+from tools.checks.engine import lint_text
+from tools.text import STOPWORDS
+from tools.text import words as words_of
+
+
+@dataclass(frozen=True)
+class Known:
+    """Sentences about a day: those that a post can use, and those that it cannot."""
+
+    usable: int
+    said: int
+    """Of the last four weeks, or of posts that wait."""
+    refused: int
+    """A rule finds something critical in them."""
+
+
+def embeds_free(runtime: Runtime) -> bool:
+    """Whether searching by meaning costs nothing."""
+    return not runtime.settings.embedder.startswith("openai:")
+
+
+async def said_lately(runtime: Runtime, records: Records, *, cycle_key: str, session_id: str) -> frozenset[str]:
+    """The sentences that research will leave out of that week; those of the session itself are not among what waits."""
+    store = MemoryStore(records, runtime.embedder, clock=runtime.clock)
+    used = await used_lately(store, runtime.clock.now())
+    return used | await coming(records, cycle_key=cycle_key, session_id=session_id)
+
+
+async def known_about(
+    runtime: Runtime, records: Records, words: str, *, profile: BrandProfile, said: Collection[str]
+) -> Known:
+    """How many sentences near `words` hold one of them; an embedder that costs money is not asked."""
+    # The first letters stand for the word: what research itself finds is judged when it runs, this only warns before.
+    stems = {word.lower()[:5] for word in words_of(words) if len(word) > 3 and word.lower() not in STOPWORDS}
+    only = {"knowledge_type": "document", "status": "active"}
+    if embeds_free(runtime):
+        texts = [hit.text for hit in await search(records, runtime.embedder, words, 12)]
+    else:
+        try:
+            found = await records.search_text(BrandKnowledge, words, limit=12, **only)
+            texts = [scored.row.content for scored in found]
+        except Unsupported:
+            texts = [row.content for row in await records.find_by(BrandKnowledge, brand=records.brand) if row.chunk]
+    about = {
+        sentence
+        for text in texts
+        for sentence in sentences(text)
+        if any(word.lower()[:5] in stems for word in words_of(sentence))
+    }
+    again = {sentence for sentence in about if sentence in said}
+    refused = sum(_refused(sentence, profile) for sentence in about - again)
+    return Known(len(about) - len(again) - refused, len(again), refused)
+
+
+def _refused(sentence: str, profile: BrandProfile) -> bool:
+    found = lint_text(sentence, profile=profile, packs=profile.packs)
+    return any(finding.severity is Severity.CRITICAL for finding in found)
