@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.extract import OWN_KEYWORDS, WEEKDAYS
-from agents.sentences import mentions, stems, words
+from agents.extract import GENERIC, OWN_KEYWORDS, WEEKDAYS
+from agents.sentences import NO_NOUN, mentions, stems, words
 from config.platforms import Limits
 
 Fact = Mapping[str, str]
@@ -75,26 +75,34 @@ class Kit:
         return line if self.allowed(line) else ""
 
     def hashtags(self) -> list[str]:
-        """The brand's own, the theme, the day, then keywords that say something new; as many as the platform is given."""
+        """The brand's own, the theme, the day, then at most two keywords that say something new; rather few than odd ones."""
         most = min(HASHTAGS.get(self.platform, 3), self.cell.hashtags)
         own = ["#" + re.sub(r"\W", "", tag) for tag in self.brand.get("hashtags", ())]
         names = [name for name in (self.theme, self.title) if 1 <= len(words(name)) <= 3]
         chosen: list[str] = []
+        extra: list[str] = []
         said: set[str] = set()
-        for name in [
-            *names,
-            # The day's own; those behind them are for finding, and make odd tags.
-            *(word for word in self.keywords[:OWN_KEYWORDS] if len(words(word)) <= 3 and mentions(self.said, word)),
-        ]:
+        # The day's own; those behind them are for finding, and make odd tags.
+        for name in [*names, *(word for word in self.keywords[:OWN_KEYWORDS] if self._worth_a_tag(word))]:
             tag = "#" + "".join(re.sub(r"\W", "", word[:1].upper() + word[1:]) for word in words(name))
             new = stems(name) - said
             if not new or len(tag) > 30 or not self._tag(tag) or tag.lower() in {t.lower() for t in (*own, *chosen)}:
                 continue
-            chosen.append(tag)
+            (chosen if name in names else extra).append(tag)
             said |= new
         first = own[: max(1, min(2, most - 3))]
-        tags = [tag for tag in dict.fromkeys([*first, *chosen, *own]) if self._tag(tag)]
+        tags = [tag for tag in dict.fromkeys([*first, *chosen, *own, *extra[:2]]) if self._tag(tag)]
         return tags[:most]
+
+    def _worth_a_tag(self, keyword: str) -> bool:
+        """Whether readers may look for the keyword: a phrase that the facts say, or a word that two of them speak of.
+
+        "Tin" in passing and "minutes" say nothing by themselves.
+        """
+        if not 1 <= len(words(keyword)) <= 3 or not stems(keyword) - GENERIC or keyword.lower() in NO_NOUN:
+            return False
+        spoken = sum(mentions(fact, keyword) for fact in self.said.split("\n"))
+        return spoken >= (1 if " " in keyword else 2)
 
     def _tag(self, tag: str) -> bool:
         return len(tag) > 2 and not tag[1:].isdigit() and self.allowed(tag) and self.allowed(tag[1:])

@@ -147,7 +147,7 @@ def _break_cost(last: str, following: str) -> float:
 _BEFORE_A_NOUN = frozenset(
     "a an the your our of in with for about by from into on some many more less enough any no every each".split()  # noqa: SIM905
 )
-_NO_NOUN = frozenset(
+NO_NOUN = frozenset(
     """
     day days time times way ways thing things people person part parts lot kind kinds one two three four five first last
     good great new old small large best better free few little many minute minutes moment end side place work used needed
@@ -184,7 +184,7 @@ def _phrases_behind(parts: list[str]) -> set[str]:
                 break
             run.append(follower.lower())
         # A longer run is likely to hold a verb, and nothing says where.
-        if not 1 <= len(run) <= 2 or run[-1] in _NO_NOUN or run[0].endswith("ing") or run[-1].endswith("ly"):
+        if not 1 <= len(run) <= 2 or run[-1] in NO_NOUN or run[0].endswith("ing") or run[-1].endswith("ly"):
             continue
         if len(run) == 2 or len(run[0]) > 3:
             found.add(" ".join(run))

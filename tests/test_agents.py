@@ -18,13 +18,14 @@ from agents.answers import BriefAnswer, CheckAnswer, ChosenFact, Citation, Conce
 from agents.chat_models import Answer, Models
 from agents.compose import PLACEHOLDER, compose
 from agents.days import plan_week, related_words
+from agents.kit import Kit
 from agents.quotable import stands_alone
 from agents.sentences import screen_lines, split_sentences, visible
 from agents.spending import Spending, Tokens
 from config.brand_profile import BrandProfile, DayTheme, Guideline, Template, Theme
 from config.clock import ManualClock
 from config.errors import BadInput, ModelRefused, OverBudget, Unavailable
-from config.platforms import possible
+from config.platforms import limits, possible
 from config.settings import Settings
 from config.subjects import Subject, general_subjects
 from config.vocabulary import AgentType, CheckResult, Severity
@@ -615,3 +616,17 @@ async def test_an_embedder_that_is_away_costs_a_note_its_vector_and_no_more(
     await remember(ctx, AgentType.RESEARCH, "a", "Morning light helps set the body clock.")
     [note] = await ctx.records.find_by(AgentMemory, brand=ctx.records.brand)
     assert note.embedding, "it is caught up on the next time"
+
+
+def test_hashtags_are_the_brands_the_themes_and_the_days_and_few_odd_words() -> None:
+    facts = [
+        "Silver needle keeps in a tin.", "A tin keeps taste for minutes.", "Green tea likes cool water.",
+        "Green tea wants fresh water.", "Minutes matter to the taste.",
+    ]  # fmt: skip
+    kit = Kit(
+        platform="instagram", content_type="quote", seed="p", turn=0, week_turn=0,
+        brand={"hashtags": ["#Acme"]}, theme="Tea week", day=1, title="Hot, but how hot?",
+        keywords=["minutes", "water", "silver", "green tea", "taste", "tin"], avoid=[],
+        cell=limits("instagram", "quote"), said="\n".join(facts),
+    )  # fmt: skip
+    assert kit.hashtags() == ["#Acme", "#TeaWeek", "#Water", "#GreenTea"]
