@@ -6,9 +6,10 @@ durable before the command answers; applying it is the work of whoever advances 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from config.errors import AlreadyPublished, Conflict, Unavailable
 from config.ids import new_token
@@ -20,6 +21,7 @@ from memory.cache.protocol import ReviewIndex, Stale
 from memory.records.protocol import Records
 from memory.rows.checks import Review
 from memory.rows.content import Piece, Post, Revision
+from memory.rows.publication import ScheduledPublication
 from runtime.advance import apply_edit
 from runtime.compose import Runtime
 from runtime.hold import hold_piece
@@ -69,6 +71,18 @@ async def listed_reviews(records: Records, index: ReviewIndex | None, *, session
                 await index.rebuild(rows, found)
         found = rows
     return [row for row in found if not session_id or row.session_id == session_id]
+
+
+async def in_slot_order(records: Records, rows: Sequence[Review]) -> tuple[list[Review], dict[str, datetime]]:
+    """The reviews critical first, then as their pieces are to go out; and piece id -> that instant, where it has one."""
+    pieces = await records.find_many(Piece, [{"id": row.piece_id} for row in rows])
+    slots = {
+        slot.content_id: slot.scheduled_at
+        for key in {piece.cycle_key for piece in pieces}
+        for slot in await records.list_rows(ScheduledPublication, cycle_key=key)
+    }
+    ordered = sorted(rows, key=lambda row: (row.place[0], slots.get(row.piece_id, row.created_at), row.place))
+    return ordered, slots
 
 
 async def decide(

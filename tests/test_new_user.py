@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -95,3 +96,143 @@ def test_the_pieces_of_a_cancelled_session_name_who_asked(week: Cli) -> None:
     [session] = week.ok("session", "list")
     week("session", "cancel", session["session_id"], "--by", "ben")
     assert {row["reason"] for row in week.ok("piece", "list")} == {"cancelled by ben"}
+
+
+def test_a_week_that_has_passed_has_no_next_command(cli: Cli) -> None:
+    small_brand(cli)
+    page = cli("cycle", "plan", "--theme", "x", "--week", "2024-W10")
+    assert (page.code, "Next:" in page.out) == (1, False)
+    assert cli("cycle", "plan", "--theme", "x", "--week", "2024-W10", "--json").json["run"] == ""
+    assert cli("cycle", "plan", "--theme", "x", "--week", WEEK).out.count("Next:") == 1
+
+
+def test_free_text_that_is_nearly_a_theme_is_asked_about_and_used(cli: Cli) -> None:
+    small_brand(cli)
+    page = cli("cycle", "plan", "--theme", "water-and-puase", "--week", WEEK)
+    assert "did you mean water-and-pause? Free text is used as it stands" in " ".join(page.out.split())
+    run = cli("cycle", "run", "--theme", "water-and-puase", "--week", WEEK, "--detach")
+    assert "did you mean water-and-pause" in run.complaint
+    assert cli.ok("session", "list")[0]["goal"].count("water-and-puase") == 1
+    assert "did you mean" not in cli("cycle", "plan", "--theme", "marmalade", "--week", WEEK).out
+
+
+def test_the_list_of_reviews_says_when_and_what_in_the_order_of_the_slots(week: Cli) -> None:
+    listed = week.ok("review", "list")
+    assert [row["scheduled_at"] for row in listed] == sorted(row["scheduled_at"] for row in listed)
+    assert [row["platform"] for row in listed] == ["instagram", "facebook", "instagram"]
+    page = week("review", "list").out
+    for row in listed:
+        assert {row["piece_id"], "08:00", "18:00"} <= set(page.split())
+        assert row["title"][:12] in page
+
+
+def test_detached_work_names_the_worker_that_does_it_and_doctor_misses_one(cli: Cli) -> None:
+    small_brand(cli)
+    assert "A worker does it: " in cli(*RUN, "--detach").out
+    create = ("create", "--platform", "facebook", "--type", "quote", "--topic", "water", "--detach")
+    assert "run_agents.py worker --data-dir" in cli(*create).out
+    said = cli("doctor")
+    assert "2 tasks are ready, and no worker takes them\n   mend: run_agents.py worker\n" in said.out
+    worker = cli("worker", "--until-idle")
+    assert "tasks at a time" in worker.complaint
+    assert "no worker takes them" not in cli("doctor").out
+    assert cli("worker", "--until-idle", "--log-level", "error").err == ""
+
+
+def test_doctor_says_that_publishing_is_paused(week: Cli) -> None:
+    week.ok("publish", "pause", "--by", "ana", "--reason", "fire drill")
+    said = week("doctor")
+    assert (said.code, "publishing of brand acme is paused by ana (fire drill)" in said.out) == (1, True)
+    week.ok("publish", "resume")
+    assert "is paused" not in week("doctor").out
+
+
+def test_an_edit_that_the_rules_refuse_fails_and_says_what_fired_and_what_to_type(week: Cli) -> None:
+    id = week.ok("review", "list")[0]["piece_id"]
+    refused = week("review", "edit", id, "--set", "caption=This room cures cancer.")
+    assert refused.code == 1
+    assert "'cures cancer'" in refused.out.lower()
+    assert f"review edit {id} --set caption=TEXT" in refused.out
+    mended = week("review", "edit", id, "--set", "caption=Sit down for a quiet hour.")
+    assert (mended.code, "Next:" in mended.out) == (0, False)
+
+
+def test_the_report_of_a_week_shows_the_planned_slot_and_when_it_went_out(week: Cli) -> None:
+    id = week.ok("review", "list")[0]["piece_id"]
+    week.ok("review", "approve", id)
+    week.ok("publish", "due", "--until", WEEK)
+    page = week("report", "week", "--week", WEEK).out
+    assert page.count("08:00, sent ") == 1, "it went out weeks before its slot"
+    assert page.count("18:00") == 1
+
+
+def test_brand_check_names_what_leads_nowhere(cli: Cli) -> None:
+    small_brand(cli, "kettle")
+    folder = cli.data_dir / "brands" / "kettle"
+    assert not any(
+        word in cli("brand", "check").out for word in ("is no place", "accounts:", "hashtags:", "call_to_action")
+    )
+    brand = folder / "brand.toml"
+    head, _, rest = brand.read_text().partition("[accounts]")
+    head = re.sub(r"(?ms)^(hashtags|call_to_action) = \[.*?\]\n", "", head)
+    kept = head.splitlines()
+    kept.append('hashtags = ["Kettle Leaf", "#Loose-Leaf", "#Tea", "leaf"]')
+    cells = rest[rest.index("[[grid]]") :]
+    brand.write_text("\n".join([*kept, "[accounts]", 'instagram = "kettle"', 'instagarm = "k"', "", cells]))
+    templates = folder / "templates.toml"
+    templates.write_text(templates.read_text().replace('"{takeaway}"', '"{takeway}"', 1))
+    with (folder / "themes.toml").open("a") as file:
+        file.write('\n[[theme]]\nname = "odd"\ntitle = "Odd"\n[[theme.days]]\nday = "monday"\ntitle = "Zugzwang"\n')
+    said = cli("brand", "check", "--json")
+    assert said.code == 1
+    warnings = said.json["warnings"]
+    for part in (
+        "{takeway} is no place that is filled (did you mean 'takeaway'?)",
+        "'instagarm' is not a platform (did you mean 'instagram'?)",
+        "the grid posts on facebook, which has no account",
+        "'Kettle Leaf' is dropped",
+        "'#Loose-Leaf' is dropped",
+        'write "#LooseLeaf"',
+        "call_to_action is empty",
+        "no document speaks of 'Zugzwang', and it has no keywords",
+    ):
+        assert [line for line in warnings if part in line], (part, warnings)
+    assert len([line for line in warnings if "is dropped" in line]) == 2
+
+
+def test_a_second_brand_says_which_one_commands_mean(cli: Cli) -> None:
+    assert "brands now" not in cli("brand", "new", "acme").out
+    second = cli("brand", "new", "bolt").out
+    assert "you have 2 brands now (acme, bolt): without --brand, commands mean eesystem" in second
+    assert "preferences set brand bolt" in second
+
+
+def test_a_schedule_is_removed_and_may_be_added_anew_at_another_time(cli: Cli) -> None:
+    small_brand(cli)
+    cli.ok("schedule", "add", "weekly", "--day", "mon", "--at", "06:00")
+    cli.ok("schedule", "pause", "weekly")
+    refused = cli("schedule", "add", "weekly", "--day", "tue", "--at", "07:00")
+    assert (refused.code, "`schedule remove weekly`" in refused.complaint) == (1, True)
+    assert cli.ok("schedule", "remove", "weekly")["removed"] is True
+    assert cli.ok("schedule", "list") == []
+    assert cli("schedule", "remove", "weekly").code == 2
+    cli.ok("schedule", "add", "weekly", "--day", "tue", "--at", "07:00")
+    [one] = cli.ok("schedule", "list")
+    assert (one["day"], one["at"], one["status"]) == ("tuesday", "07:00", "active"), (
+        "the old pause is gone with the old one"
+    )
+
+
+def test_session_show_names_the_tasks_that_why_and_bury_take(cli: Cli) -> None:
+    small_brand(cli)
+    started = cli.ok(*RUN, "--detach")["session_id"]
+    [task] = cli.ok("session", "show", started)["tasks"]
+    assert task["id"] == f"advance:{started}"
+    assert f"task advance:{started}" in cli("session", "show", started).out
+    assert cli("why", task["id"]).code == 0
+    assert cli("queue", "bury", task["id"]).code == 0
+    assert cli.ok("session", "show", started)["tasks"][0]["dead"] is True
+
+
+def test_completion_says_for_which_program_it_works(cli: Cli) -> None:
+    assert "works for the installed `copydesk`" in " ".join(cli("completion", "--help").out.split())

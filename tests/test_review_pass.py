@@ -86,7 +86,7 @@ def test_an_edit_that_fails_the_checks_is_shown_with_what_was_found_and_cannot_p
     result = human.types("e", "a", "s", "q", editor="sed -i 's/^=== caption ===$/&\\nThis room cures cancer./' \"$1\"")
     assert result.out.count("1 of 3") == 2
     assert "critical" in result.out
-    assert "no human is asked" in result.err
+    assert "nobody can approve it as it is: [e]dit it again" in result.err
     assert sorted(human.states()) == ["rejected", "waiting", "waiting"]
 
 

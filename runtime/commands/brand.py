@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.errors import BadInput, Conflict, CopydeskError
+from runtime.commands.brand_gaps import brand_gaps
 from runtime.commands.common import (
     DEFAULT_BRAND,
     FINDINGS,
@@ -110,6 +111,13 @@ def brand_new(args: argparse.Namespace) -> int:
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     text = f"made {folder}: {', '.join(FILES)} and {len(files) - len(FILES)} documents\n"
     text += f"edit them, then: run_agents.py brand check {name}"
+    others = sorted(path.parent.name for path in home.glob("[!.]*/brand.toml") if path.parent.name != name)
+    if others:
+        meant = brand_of(args, settings, asyncio.run(preferred(settings)))
+        text += (
+            f"\nyou have {len(others) + 1} brands now ({', '.join([*others, name])}): without --brand, commands mean {meant}; "
+            f"give --brand NAME, or keep one: run_agents.py preferences set brand {name}"
+        )
     emit(args, {"name": profile.name, "folder": str(folder), "files": files}, text)
     return OK
 
@@ -170,7 +178,7 @@ def unread_documents(folder: Path) -> list[str]:
 def brand_check(args: argparse.Namespace) -> int:
     """Print what is wrong with a brand's folder; 1 when it has warnings, 2 when it cannot be read."""
     profile, folder = _named(args)
-    found = [*warnings_of(profile), *unread_documents(folder)]
+    found = [*warnings_of(profile), *brand_gaps(profile, folder), *unread_documents(folder)]
     shape = {"name": profile.name, "folder": str(folder), "content_hash": profile.content_hash, "warnings": found}
     counts = f"{len(profile.guidelines)} guidelines, {len(profile.claims)} claims, {len(profile.themes)} themes"
     head = f"{profile.name}: {counts}, {len(profile.templates)} templates, {len(profile.grid)} slots a week"

@@ -17,7 +17,11 @@ SHELLS = {
 
 def register(verbs: Any) -> None:
     verb = add_verb(
-        verbs, "completion", f"print the script that completes verbs and options: {'; '.join(SHELLS.values())}"
+        verbs,
+        "completion",
+        f"print the script that completes verbs and options of the program under the name it is started by: "
+        f"{'; '.join(SHELLS.values())}. It works for the installed `copydesk`. In a checkout the script completes a "
+        "command named run_agents.py, and so nothing after `python run_agents.py`",
     )
     verb.add_argument("shell", choices=list(SHELLS), help="which shell reads it")
     verb.set_defaults(run=print_script)

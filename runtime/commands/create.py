@@ -173,6 +173,8 @@ async def finish(args: argparse.Namespace, runtime: Runtime, records: Records, s
     lines.append(
         f"session {session.id}: {session.status}. Spent {shape['cost_usd']:.2f} USD, {shape['tokens']} tokens."
     )
+    if args.detach and session.status == "running":
+        lines.append(f"A worker does it: {next_command(args, 'worker')}")
     if piece and piece.state == "waiting":
         lines.append(f"Next: {next_command(args, f'review show {piece.id}')}")
     emit(args, shape, "\n".join(lines))

@@ -16,6 +16,7 @@ from runtime.commands.common import (
     add_parts,
     add_verb,
     emit,
+    fail,
     next_command,
     opened,
     printable,
@@ -78,10 +79,13 @@ async def start(runtime: Runtime, brand: str, args: argparse.Namespace) -> Sessi
     from graphs.sessions import session_piece_ids
     from graphs.week import next_cycle_key
     from memory.rows.sessions import Session
+    from runtime.plan_week import near_theme
     from runtime.start import find_plans, request_cancel, start_cycle
 
     week = args.week or next_cycle_key(runtime.clock.now(), runtime.profile(brand).zone)
     by = actor(args, runtime.settings)
+    for line in near_theme(runtime.profile(brand), args.theme):
+        fail(line, label="note")
     records = runtime.records.for_brand(brand)
     if (
         args.replan
@@ -174,6 +178,8 @@ async def print_session(args: argparse.Namespace, runtime: Runtime, brand: str, 
         print(f"Spent {shape['cost_usd']:.2f} USD, {shape['tokens']} tokens.")
         if session.reason and session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):
             print(printable(session.reason))
+        if getattr(args, "detach", False) and session.status is SessionStatus.RUNNING:
+            print(printable(f"A worker does it: {next_command(args, 'worker')}"))
         for n, words in enumerate(steps):
             print(printable(f"{'      ' if n else 'Next: '}{next_command(args, words)}"))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.errors import CopydeskError, Unavailable
 from runtime.commands.common import FINDINGS, OK, add_verb, brand_of, emit, load, preferred, run_async
-from runtime.commands.doctor_engines import engine_lines, is_remote, look_at_backlog, look_at_engines
+from runtime.commands.doctor_engines import engine_lines, is_remote, look_at_backlog, look_at_engines, look_for_workers
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -221,6 +221,7 @@ async def _queue(runtime: Runtime, report: Report) -> None:
         report.find(f"{ended} leases had run out and nobody had taken them back (given back now)", work)
     for owner in gone:
         report.find(f"process {owner.pid} died holding leases, and no worker has taken them back", work)
+    await look_for_workers(runtime.queue, depths, runtime.clock.now(), report)
     for name, depth in depths.items():
         if depth.paused:
             report.find(
@@ -232,9 +233,11 @@ async def _brand(runtime: Runtime, brand: str, report: Report) -> None:
     from config.vocabulary import UNSETTLED, PieceState
     from graphs.pieces import find_schedule
     from graphs.sessions import session_piece_ids
+    from memory.rows.brand import Control
     from memory.rows.content import Piece
     from memory.rows.sessions import Session
     from runtime.commands.schedule import look_at_schedules
+    from runtime.publish_due import PAUSE
 
     try:
         runtime.profile(brand)
@@ -242,6 +245,13 @@ async def _brand(runtime: Runtime, brand: str, report: Report) -> None:
         report.find(f"brand {brand}: {error}", f"run_agents.py brand check {brand}")
         return
     records = runtime.records.for_brand(brand)
+    pause = await records.find(Control, name=PAUSE)
+    if pause is not None and pause.value == "on":
+        because = f" ({pause.reason})" if pause.reason else ""
+        report.find(
+            f"publishing of brand {brand} is paused by {pause.by or 'somebody'}{because}: nothing goes out",
+            f"run_agents.py --brand {brand} publish resume",
+        )
     sessions = await records.list_rows(Session)
     status = {session.id: session.status for session in sessions}
     for piece in await records.find_by(Piece, brand=brand):

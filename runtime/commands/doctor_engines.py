@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,7 +12,7 @@ from config.errors import CopydeskError, SettingsError, Unavailable
 
 if TYPE_CHECKING:
     from config.settings import Settings
-    from memory.queue.protocol import Depth
+    from memory.queue.protocol import Depth, TaskQueue
     from memory.redis_client import RedisServer
 
 SLOW_REDIS_MS, SLOW_ASTRA_MS = 50.0, 1000.0
@@ -19,6 +20,7 @@ SLOW_REDIS_MS, SLOW_ASTRA_MS = 50.0, 1000.0
 PINGS = 5
 FULL = 0.8
 """Part of a bound from which on `doctor` warns."""
+_UPKEEP_OVERDUE = timedelta(minutes=1)
 OLDEST = (6, 2)
 _MENDED_REDIS = {(6, 2): 20, (7, 2): 11, (7, 4): 6, (8, 0): 4, (8, 2): 2}
 _MENDED_VALKEY = {(7, 2): 11, (8, 0): 6, (8, 1): 4}
@@ -270,6 +272,22 @@ def look_at_backlog(depths: Mapping[str, Depth], most: int, report: Findings) ->
             report.find(
                 f"queue {name} holds {waiting} of at most {most} tasks: too few workers", "run_agents.py worker"
             )
+
+
+async def look_for_workers(queue: TaskQueue, depths: Mapping[str, Depth], now: datetime, report: Findings) -> None:
+    """Tasks that are ready, while no lease and no fresh upkeep says that a worker is there.
+
+    A worker that lives looks at upkeep every minute, which leaves a task that is not overdue.
+    """
+    from memory.queue.protocol import UPKEEP_QUEUE
+
+    ready = sum(depth.ready for name, depth in depths.items() if name != UPKEEP_QUEUE and not depth.paused)
+    if not ready or any(depth.leased for depth in depths.values()):
+        return
+    upkeep = await queue.find("upkeep:reconcile")
+    if upkeep is None or now - upkeep.run_at > _UPKEEP_OVERDUE:
+        what = "1 task is" if ready == 1 else f"{ready} tasks are"
+        report.find(f"{what} ready, and no worker takes them", "run_agents.py worker")
 
 
 def engine_lines(sections: Mapping[str, Any]) -> list[str]:

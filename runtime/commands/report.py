@@ -51,8 +51,10 @@ def _draw(report: WeekReport) -> None:
     for line in report.lines:
         mark, style = MARKS[line.piece.state]
         state = f"{mark} {line.piece.state}" + (" late" if line.on_time is False else "")
+        planned, sent = (when(at, report.zone) for at in (line.row.scheduled_at, line.piece.published_at))
+        sent = "" if sent == planned else f", sent {sent[11:] if sent[:10] == planned[:10] else sent[5:]}"
         table.add_row(
-            when(line.piece.published_at or line.row.scheduled_at, report.zone)[5:],
+            planned[5:] + (sent if line.piece.published_at else ""),
             f"{line.piece.platform} {line.piece.content_type}",
             f"[{style}]{state}[/]",
             str(len(line.present.sources) if line.present else 0),

@@ -17,6 +17,7 @@ from runtime.commands.common import (
     fail,
     live_tasks,
     opened,
+    plain,
     printable,
     run_async,
     run_threads,
@@ -95,14 +96,20 @@ async def _pass(args: argparse.Namespace) -> int:
 
 async def review_list(args: argparse.Namespace) -> int:
     """Print the open reviews."""
+    from memory.rows.content import Piece
     from runtime.commands.lookup import find_session, parse_ref
-    from runtime.reviews import listed_reviews
+    from runtime.reviews import in_slot_order, listed_reviews
 
     ref = parse_ref(args.session, what="--session") if args.session else ""
     async with opened(args) as (runtime, brand):
         records = runtime.records.for_brand(brand)
         session_id = (await find_session(records, ref)).id if ref else ""
         rows = await listed_reviews(records, runtime.cache.review_index(brand), session_id=session_id)
+        rows, slots = await in_slot_order(records, rows)
+        found = await records.find_many(Piece, [{"id": row.piece_id} for row in rows])
+        pieces = {piece.id: piece for piece in found}
+        zone = runtime.profile(brand).zone
+        titles = {row.piece_id: pieces[row.piece_id].title if row.piece_id in pieces else "" for row in rows}
         shape = [
             {
                 "piece_id": row.piece_id,
@@ -113,6 +120,8 @@ async def review_list(args: argparse.Namespace) -> int:
                 "content_hash": row.content_hash,
                 "session_id": row.session_id,
                 "why": row.why,
+                "title": titles[row.piece_id],
+                "scheduled_at": slots[row.piece_id].isoformat() if row.piece_id in slots else "",
             }
             for row in rows
         ]
@@ -122,16 +131,22 @@ async def review_list(args: argparse.Namespace) -> int:
             from rich.console import Console
             from rich.table import Table
 
+            from runtime.commands.lookup import when
+
             if not rows:
                 print("Nothing waits for you.")
                 return
             table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-            for name in ("piece", "what", "result", "hash"):
+            for name in ("piece", "when", "what", "result", "hash"):
                 table.add_column(name, no_wrap=True)
+            table.add_column("title", overflow="ellipsis", no_wrap=True)
             for row in rows:
                 what = f"{row.platform} {row.content_type}"
-                table.add_row(row.piece_id, what, f"{row.result} {row.findings}", row.content_hash[:8])
-            Console(highlight=False).print(table)
+                at = when(slots.get(row.piece_id), zone)[5:]
+                result = f"{row.result} {row.findings}"
+                table.add_row(row.piece_id, at, what, result, row.content_hash[:8], plain(titles[row.piece_id]))
+            # Wider than a narrow terminal rather than cut: ids are copied from here.
+            Console(highlight=False, width=max(Console().width, 132)).print(table)
             for why in sorted({row.why for row in rows}):
                 print(printable(f"{sum(row.why == why for row in rows)} because {why}"))
 

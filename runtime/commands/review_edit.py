@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import BadInput
-from runtime.commands.common import INTERRUPTED, OK, actor, emit, opened, run_threads
-from runtime.commands.review_view import load_view
+from runtime.commands.common import FINDINGS, INTERRUPTED, OK, actor, emit, next_command, opened, run_threads
+from runtime.commands.review_view import edit_words, load_view
 
 
 async def review_edit(args: argparse.Namespace) -> int:
-    """Replace the outgoing bytes, check them again, and say what they wait for."""
+    """Replace the outgoing bytes, check them again, and say what they wait for; 1 when the rules refuse them."""
     from pydantic import ValidationError
 
     from config.vocabulary import UNSETTLED
@@ -63,7 +63,13 @@ async def review_edit(args: argparse.Namespace) -> int:
         ids = [f"advance:{piece.id}", f"advance:{piece.session_id}"]
         if not await run_threads(runtime, lambda: ids, until=checked):
             return INTERRUPTED
-        piece = await records.get(Piece, id=piece.id)
+        view = await load_view(records, piece.id)
+        piece, refused = view.piece, not view.can_pass
+        fired = [finding for finding in view.findings if finding.severity == "critical"]
+        lines = [f"{piece.id}@{piece.content_hash[:12]} is {piece.state}: {piece.reason}", *followed_line(followed)]
+        if refused:
+            lines += [f"  {f.rule}: {' '.join(f.quote.split())!r} in {f.field}: {f.suggestion}" for f in fired]
+            lines.append(f"Next: {next_command(args, edit_words(piece.id, view.revision.post))}")
         emit(
             args,
             {
@@ -73,11 +79,9 @@ async def review_edit(args: argparse.Namespace) -> int:
                 "reason": piece.reason,
                 "followed": followed,
             },
-            "\n".join(
-                [f"{piece.id}@{piece.content_hash[:12]} is {piece.state}: {piece.reason}", *followed_line(followed)]
-            ),
+            "\n".join(lines),
         )
-    return OK
+    return FINDINGS if refused else OK
 
 
 def followed_line(names: list[str]) -> list[str]:

@@ -52,7 +52,7 @@ class _Stop(Exception):
 async def review_pass(args: argparse.Namespace) -> int:
     """Show every piece that waits and ask what to do with it; 3 if some still wait, 0 if none does."""
     from runtime.commands.lookup import find_session, parse_ref
-    from runtime.reviews import pending_reviews
+    from runtime.reviews import in_slot_order, pending_reviews
 
     if args.json:
         raise BadInput("--json: an interactive pass has no JSON: use `review list --json` and `review approve`")
@@ -60,7 +60,7 @@ async def review_pass(args: argparse.Namespace) -> int:
     async with opened(args) as (runtime, brand):
         records = runtime.records.for_brand(brand)
         session = (await find_session(records, ref)).id if ref else ""
-        waiting = await pending_reviews(records, session_id=session)
+        waiting, _ = await in_slot_order(records, await pending_reviews(records, session_id=session))
         if not waiting:
             print("Nothing waits for you.")
             return OK
@@ -115,9 +115,11 @@ class Desk:
         while True:
             try:
                 key = (_line(f"\n{_KEYS}  [?] > ")).strip().lower()
-                if key in ("a", "approve"):
+                if key in ("a", "approve") and not view.can_pass:
+                    fail("the rules refuse this text, so that nobody can approve it as it is: [e]dit it again")
+                elif key in ("a", "approve"):
                     return await self._decide(view, "approved")
-                if key in ("r", "reject"):
+                elif key in ("r", "reject"):
                     reason = (_line("reason (empty: back) > ")).strip()
                     if reason:
                         return await self._decide(view, "rejected", reason[:2000])

@@ -68,6 +68,9 @@ def register(verbs: Any) -> None:
         hold.add_argument("--by", metavar="WHO", help="who says so")
         hold.add_argument("--reason", default="", help="shown to whoever wonders")
         hold.set_defaults(run=lambda args, name=name: run_async(lambda: schedule_hold(args, name)))
+    remove = add_verb(parts, "remove", "forget a schedule; the weeks that it started stay")
+    remove.add_argument("name", metavar="NAME")
+    remove.set_defaults(run=lambda args: run_async(lambda: schedule_remove(args)))
     trigger = add_verb(parts, "trigger", "fire now, once, whatever the rule says; its own slots stay as they are")
     trigger.add_argument("name", metavar="NAME")
     trigger.set_defaults(run=lambda args: run_async(lambda: schedule_trigger(args)))
@@ -171,7 +174,7 @@ async def schedule_add(args: argparse.Namespace) -> int:
         found = await records.find(Schedule, name=name)
         if found is not None and (found.rule, found.zone) != (rule.stored(), rule.weekly.zone):
             raise Conflict(
-                f"schedule {name!r} is there already and says otherwise: choose another name (`schedule list`)"
+                f"schedule {name!r} is there already and says otherwise: to change it, `schedule remove {name}` and add it again"
             )
         if found is None:
             found = new_schedule(brand, name, rule, runtime.clock.now())
@@ -236,6 +239,27 @@ async def schedule_hold(args: argparse.Namespace, verb: str) -> int:
     return OK
 
 
+async def schedule_remove(args: argparse.Namespace) -> int:
+    """Delete the schedule and what holds it. Raises Conflict while a worker is firing it."""
+    from memory.rows.brand import Control
+    from memory.rows.publication import Schedule
+    from runtime.hold import hold_task
+    from runtime.scheduler import fire_task, pause_control
+
+    async with opened(args) as (runtime, brand):
+        schedule = await _find(runtime.records.for_brand(brand), args.name)
+        task = fire_task(schedule, run_at=runtime.clock.now())
+        # Under its lease: a worker that is firing it would write the row again.
+        async with hold_task(runtime, task, f"schedule {schedule.name}", wait=timedelta(seconds=10)) as guard:
+            records = runtime.records.for_brand(brand, lease=guard)
+            # A schedule of the same name that is added later starts unpaused.
+            await records.delete(Control, name=pause_control(schedule.name))
+            await records.delete(Schedule, name=schedule.name)
+        await runtime.queue.remove(task.id)
+    emit(args, {"schedule": args.name, "removed": True}, f"schedule {args.name} is removed; its weeks stay")
+    return OK
+
+
 async def schedule_trigger(args: argparse.Namespace) -> int:
     """Fire now; 1 when that made no session because the week has one."""
     from config.vocabulary import FireOutcome
@@ -272,6 +296,8 @@ async def look_at_schedules(records: Records, now: datetime) -> list[tuple[str, 
             found.append((f"schedule {row.name} was due at {due} and no worker has fired it", "worker --until-idle"))
     fires = await list_fires(records, since=now - REPORTED) if rows else []
     for fire in fires:
+        if fire.schedule not in {row.name for row in rows}:
+            continue  # removed: what it left undone is meant to stay so
         told = _fire(fire)
         what = f"schedule {fire.schedule}: the slot {fire.local_slot} ({told['week']})"
         if fire.outcome == "missed":

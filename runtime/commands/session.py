@@ -113,6 +113,7 @@ async def session_show(args: argparse.Namespace) -> int:
     from runtime.commands.cycle import summary
     from runtime.commands.lookup import find_session, parse_ref, when
     from runtime.commands.week_view import legend, session_pieces, week_table
+    from runtime.parking import what_it_waits_for
 
     ref = parse_ref(args.id, what="session")
     async with opened(args) as (runtime, brand):
@@ -124,6 +125,10 @@ async def session_show(args: argparse.Namespace) -> int:
         events = await session_events(records, session)
         shape = await summary(records, session.id)
         shape["sources"] = await count_sources(records, session.id, [piece.id for piece in pieces])
+        ids = [f"advance:{id}" for id in (session.id, *(piece.id for piece in pieces))]
+        dead = {letter.task.id for letter in await runtime.queue.list_dead()}
+        tasks = [task for id in ids if (task := await runtime.queue.find(id)) is not None]
+        waits_for = await what_it_waits_for(records, session)
     names = {row.id: row.task_description for row in assignments}
     shape["goal"], shape["theme"], shape["plan"] = session.goal, session.theme, session.plan
     shape["envelope_usd"] = round(runtime.settings.session_usd + session.added_usd, 6)
@@ -149,6 +154,11 @@ async def session_show(args: argparse.Namespace) -> int:
         }
         for row in assignments
     ]
+    shape["tasks"] = [
+        {"id": task.id, "queue": task.queue, "run_at": task.run_at.isoformat(), "dead": task.id in dead}
+        for task in tasks
+    ]
+    shape["waits_for"] = waits_for
     shape["events"] = [
         {"at": e.created_at.isoformat(), "name": e.name, "piece_id": e.piece_id, "actor": e.actor, "detail": e.detail}
         for e in events
@@ -192,6 +202,11 @@ async def session_show(args: argparse.Namespace) -> int:
                         printable(f"{piece.state} {piece.id[:8]} {piece.platform} {piece.content_type}: {piece.reason}")
                     )
                 )
+        for task in tasks:
+            state = "dead" if task.id in dead else f"due {when(task.run_at, session.zone)}"
+            console.print(Text(f"task {task.id}  {state}"), soft_wrap=True)
+        if waits_for and waits_for != session.reason:
+            console.print(Text(printable(waits_for)), soft_wrap=True)
         money = f"{shape['cost_usd']:.2f} of {shape['envelope_usd']:.2f} USD, {shape['tokens']} tokens"
         console.print(
             Text(printable(f"Session {session.id}: {session.status}. {session.reason}".rstrip() + f"\nSpent {money}.")),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import platform
 import signal
+import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -45,6 +47,12 @@ async def run_worker(args: argparse.Namespace) -> int:
         worker = Worker(runtime, upkeep=not args.no_scheduler, queues=queues)
         if getattr(args, "metrics_port", None):
             await stack.enter_async_context(serve_metrics(worker, args.metrics_port))
+        if not args.json and (args.log_level or "warning").lower() != "error":
+            print(
+                f"worker on {platform.node()}: queues {', '.join(queues)}; {worker.concurrency} tasks at a time; "
+                "Ctrl-C or SIGTERM drains it",
+                file=sys.stderr,
+            )
         main = asyncio.current_task()
 
         def stop(number: int) -> None:
