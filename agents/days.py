@@ -84,17 +84,17 @@ def _assigned(pages: Sequence[_Page], days: Sequence[int], needs: Mapping[int, i
     for day in (*richest, *sorted(set(days) - set(carried), key=lambda day: (least[day], day))):
         wanted = round(_SLACK * least[day])
         times = Counter(page.title for page in given.values())
-        # What is nearest, what has not been there, what suffices; then the order of the pages.
         open_ = [
-            (page.tier + times[page.title] // 3, left[page.title] < wanted, times[page.title], n, page)
+            (page.tier + times[page.title] // 3, times[page.title], n, page)
             for n, page in enumerate(pages)
             if left[page.title] >= SPARSE
         ]
         if not open_:
             break
-        tier = min(open_)[0]
-        enough = [one for one in open_ if one[0] == tier and not one[1]]
-        page = min(enough)[-1] if enough else max(open_, key=lambda one: (-one[0], left[one[-1].title], -one[3]))[-1]
+        # What is near and suffices; then the most of what is near; a page that touches the theme comes last.
+        close = [one for one in open_ if one[0] <= 1] or open_
+        enough = [one for one in close if left[one[-1].title] >= least[day]]
+        page = min(enough)[-1] if enough else max(close, key=lambda one: (left[one[-1].title], -one[2]))[-1]
         given[day] = page
         left[page.title] -= min(wanted, left[page.title])
     return given
@@ -142,6 +142,7 @@ def _about(page: str, sentences: Sequence[Found]) -> tuple[str, ...]:
         for word in words(page)
         if stems(word) and sum(bool(stems(word) & one.stems) for one in sentences) * 4 >= len(sentences)
     ]
+    named = named or [word.lower() for word in words(page) if stems(word)]
     return covering(
         named, noun_phrases((one.text for one in sentences), most=12, least=2), sentences, most=OWN_KEYWORDS
     )
