@@ -49,11 +49,10 @@ _NO_SCHEMA = frozenset(
         "UNKNOWN_TABLE",
         "UNKNOWN_TABLE_COLUMNS",
         "UNKNOWN_INDEX",
-        "UNKNOWN_KEYSPACE",
-        "KEYSPACE_DOES_NOT_EXIST",
         "CANNOT_VECTOR_SORT_NON_INDEXED_VECTOR_COLUMNS",
     ]
 )
+_NO_KEYSPACE = frozenset(["UNKNOWN_KEYSPACE", "KEYSPACE_DOES_NOT_EXIST"])
 _BAD_ROW = frozenset(
     [
         "INVALID_COLUMN_VALUES",
@@ -127,6 +126,12 @@ def _by_code(error: astra.DataAPIResponseException, what: str) -> CopydeskError:
         return SettingsError(f"{told}: check COPYDESK_ASTRA_TOKEN and the role it was given")
     if code in _NO_SCHEMA:
         return UsageError(f"{told}: make what is missing with `copydesk db init`")
+    if code in _NO_KEYSPACE:
+        # `db init` makes tables in a keyspace: to send its user to `db init` would lead in a circle.
+        return UsageError(
+            f"{told}: the database has no keyspace of the name behind the last / of COPYDESK_RECORDS: "
+            "create it in the database (Astra's console, or createKeyspace), or name one that exists, then `copydesk db init`"
+        )
     if code in _BAD_ROW:
         return BadInput(f"{told}: a value does not fit its column")
     if code == "OVERLOADED_SORT_ROW_LIMIT":

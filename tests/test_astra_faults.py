@@ -399,6 +399,13 @@ async def test_db_init_waits_until_the_server_shows_what_was_made(api: DataApi, 
     assert space.requests["createIndex"] == before["createIndex"]
 
 
+async def test_db_init_without_the_keyspace_says_to_create_it(api: DataApi, clock: ManualClock) -> None:
+    with pytest.raises(UsageError, match=r"has no keyspace .*COPYDESK_RECORDS: create it in the database") as refused:
+        await create_schema(api.url("nowhere"), clock=clock)
+    assert "make what is missing" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 async def test_db_init_that_is_cut_short_is_finished_by_the_next(api: DataApi, clock: ManualClock) -> None:
     api.keyspaces["cut"] = space = Keyspace()
     api.fail("503", command="createIndex", after=7, times=3)

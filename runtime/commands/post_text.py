@@ -22,7 +22,7 @@ def to_text(post: Post) -> str:
     """`post` for an editor: the fields that it lacks, then every one that holds something, in the order in which it is read."""
     from tools.checks.limits import missing_fields
 
-    blocks = [f"=== {name} ===\n{_guarded(text)}" for name, text in post.fields()]
+    blocks = [_block(name, text) for name, text in post.fields()]
     wanted = missing_fields(post)
     if not post.caption and not post.parts and "caption" not in wanted:
         wanted.append("caption")
@@ -34,6 +34,7 @@ def from_text(text: str, post: Post) -> Post:
     """`post` with the texts that `text` holds: what stands there is what the post says, what is gone is gone.
 
     Numbers only give an order: items are numbered anew. Spaces at the end of a field and blank lines around it are dropped.
+    A text that was not changed stays as it was, whichever line ends it has and whatever the editor made of them.
     Raises BadInput naming the line or the field.
     """
     from pydantic import ValidationError
@@ -42,10 +43,12 @@ def from_text(text: str, post: Post) -> Post:
 
     values: dict[str, Any] = {name: getattr(post, name) for name in _FIXED}
     lists: dict[str, list[tuple[int, int, str]]] = {}
+    shown = {(head, said): whole for field, whole in post.fields() for head, _, said in _blocks(_block(field, whole))}
     for count, (name, n, said) in enumerate(_blocks(text)):
         if name not in Post.model_fields or name in _FIXED:
             known = ", ".join(field for field in Post.model_fields if field not in _FIXED)
             raise BadInput(f"=== {name} ===: a post has no such field: there are {known}")
+        said = shown.get((name, said), said) if said else ""
         if isinstance(getattr(post, name), tuple):
             if said:
                 lists.setdefault(name, []).append((int(n) if n else count, count, said))
@@ -62,15 +65,21 @@ def from_text(text: str, post: Post) -> Post:
         raise BadInput(f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from None
 
 
+def _block(name: str, text: str) -> str:
+    return f"=== {name} ===\n{_guarded(text)}"
+
+
 def _guarded(text: str) -> str:
     """A text line that looks like one of ours gets a backslash, which reading takes away."""
-    return "\n".join(f"\\{line}" if _HEAD.fullmatch(line.lstrip("\\")) else line for line in text.split("\n"))
+    return "\n".join(
+        f"\\{line}" if _HEAD.fullmatch(line.lstrip("\\")) else line for line in re.split(r"\r\n?|\n", text)
+    )
 
 
 def _blocks(text: str) -> list[tuple[str, str, str]]:
     """(field, number or '', text) of each block."""
     found: list[tuple[str, str, list[str]]] = []
-    for number, line in enumerate(text.replace("\r\n", "\n").removeprefix("\ufeff").split("\n"), start=1):
+    for number, line in enumerate(re.split(r"\r\n?|\n", text.removeprefix("\ufeff")), start=1):
         head = _HEAD.fullmatch(line.strip())
         if head and not line.startswith("\\"):
             found.append((head[1], head[2] or "", []))
