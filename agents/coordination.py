@@ -11,7 +11,7 @@ from agents.chat_models import prompt
 from agents.days import related_words
 from agents.extract import GENERIC, OWN_KEYWORDS
 from agents.research import passages_about
-from agents.sentences import mentions, stems, visible, words
+from agents.sentences import stems, visible, words
 from config.brand_profile import DAYS, Theme
 from config.subjects import Subject, general_subjects
 from config.vocabulary import AgentType, Severity
@@ -52,7 +52,7 @@ def _apart(day: DayPlan, ran: Sequence[str], beside: Sequence[str] = ()) -> DayP
     fresh = [
         word
         for word in day.keywords
-        if _titles(word) and not any(mentions(t, word) for t in (*ran, *beside, day.title))
+        if _titles(word) and not any(stems(word) <= stems(t) for t in (*ran, *beside, day.title))
     ]
     own = [word for word in fresh if word in day.keywords[:OWN_KEYWORDS]] or fresh
     if not own:

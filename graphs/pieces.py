@@ -123,7 +123,9 @@ async def get_revision(records: Records, piece: Piece, content_hash: str = "") -
 def projection(post: Post) -> dict[str, Any]:
     """The seed's content_library columns that are written from the outgoing post."""
     return {
-        "title": post.title or post.caption.split("\n", 1)[0][:120] or "".join(post.bare_parts()[:1])[:120],
+        "title": post.title
+        or post.caption.split("\n", 1)[0][:120]
+        or "".join(post.bare_parts()[:1]).split("\n", 1)[0][:120],
         "description": post.caption or "\n\n".join(post.parts),
         "script_content": post.script,
         "media_prompts": "\n".join(post.media_prompts),

@@ -71,7 +71,7 @@ async def test_every_state_may_follow_exactly_those_that_the_machine_allows(tmp_
 
 
 def test_a_thread_is_named_by_its_first_part_without_the_number() -> None:
-    parts = ("1/5 Hot, but how hot?", *(f"{n}/5 part" for n in range(2, 6)))
+    parts = ("1/5 Hot, but how hot?\nWarm.", *(f"{n}/5 part" for n in range(2, 6)))
     assert projection(Post(platform="twitter", content_type="thread", parts=parts))["title"] == "Hot, but how hot?"
     halves = Post(platform="twitter", content_type="thread", parts=("1/2 cup of water.", "Stir.", "Wait."))
     assert projection(halves)["title"] == "1/2 cup of water."

@@ -203,7 +203,7 @@ async def test_days_that_ran_lately_are_shown_from_another_side(kind: str, chang
     ran = ["Morning light"] if changes else []
     assert _apart(day, ran).title == ("Windows" if changes else "Morning light")
     assert _apart(day, [*ran, "Windows"]).title == ("Desk" if changes else "Morning light")
-    assert _apart(day, ran, beside=["Desk by the windows"]).title == "Morning light"
+    assert _apart(day, ran, beside=["Desks by the window"]).title == "Morning light"
 
 
 def test_the_second_title_is_a_phrase_rather_than_a_word_and_never_a_weekday() -> None:
