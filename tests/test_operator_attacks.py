@@ -166,3 +166,18 @@ def test_a_large_file_of_one_character_is_linted_and_words_after_it_are_read(
     file.write_text(unit * 200_000 + "\nIt cures cancer.")
     result = cli("lint", str(file), "--json")
     assert (result.code, result.json["files"][0]["result"]) == (1, "failed")
+
+
+def test_a_misspelt_field_beside_known_ones_is_refused(cli: Cli, tmp_path: Path) -> None:
+    piece = tmp_path / "piece.json"
+    piece.write_text('{"caption": "ok", "hashtag": ["cures cancer"]}')
+    result = process(cli, "lint", str(piece))
+    assert result.returncode == 2
+    assert b"'hashtag' is no field of a post (did you mean 'hashtags'?)" in result.stderr
+    assert result.stderr.count(b"\n") == 1
+
+
+def test_closed_standard_input_has_not_passed(cli: Cli) -> None:
+    result = process(cli, "lint", "-", shell="<&-")
+    assert result.returncode == 2
+    assert b"passed" not in result.stdout + result.stderr

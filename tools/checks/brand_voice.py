@@ -194,7 +194,8 @@ def check(text: FieldText, judge: Judge) -> Iterable[Finding]:
 def _loudness(text: FieldText) -> Iterable[Finding]:
     found = [
         (m.start(), m.end(), "BRAND-EXCLAMATION", "One exclamation mark at a time, and few of them.")
-        for m in re.finditer(r"[!?]*![!?]+", text.text)
+        for m in re.finditer(r"[!?]{2,}", text.text)
+        if "!" in m.group()[:-1]
     ]
     marks = [n for n, c in enumerate(text.text) if c == "!"]
     if not found and len(marks) > max(2, len(text.text) / 150):

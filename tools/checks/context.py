@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
@@ -156,6 +157,9 @@ def _spans(
             for a, b in matches(pattern, sentence):
                 if _fires(sentence, a, b, rule, conditions):
                     found.append((rule, *folded.span(sentence.tokens[a].start, sentence.tokens[b - 1].end)))
+    places = sorted(
+        (t.start, t.end, s, n) for s, sentence in enumerate(sentences) for n, t in enumerate(sentence.tokens)
+    )
     for rule in rules.with_regexes:
         if not _holds(rule, met, conditions):
             continue
@@ -163,7 +167,7 @@ def _spans(
             if pieces and not any(piece in folded.text for piece in pieces):
                 continue
             for match in regex.finditer(folded.text):
-                if match.end() > match.start() and _regex_fires(sentences, match.span(), rule, conditions):
+                if match.end() > match.start() and _regex_fires(sentences, places, match.span(), rule, conditions):
                     found.append((rule, *folded.span(match.start(), match.end())))
     return tuple(found)
 
@@ -186,17 +190,29 @@ def _found(text: FieldText, rule: Rule, start: int, end: int) -> Finding:
 
 
 def _fires(sentence: Sentence, start: int, end: int, rule: Rule, conditions: frozenset[str]) -> bool:
+    sentence, first = sentence.around(start)
+    start, end = start - first, min(end - first, len(sentence.tokens))
     return all(GUARDS[name](sentence, start, end) for name in rule.only if name not in conditions) and not any(
         GUARDS[name](sentence, start, end) for name in rule.unless
     )
 
 
-def _regex_fires(sentences: Sequence[Sentence], span: tuple[int, int], rule: Rule, conditions: frozenset[str]) -> bool:
+def _regex_fires(
+    sentences: Sequence[Sentence],
+    places: Sequence[tuple[int, int, int, int]],
+    span: tuple[int, int],
+    rule: Rule,
+    conditions: frozenset[str],
+) -> bool:
+    """Whether no guard speaks against `span`. `places`: start, end, sentence and index of every word, by where it begins."""
     if not rule.unless and all(name in conditions for name in rule.only):
         return True
     start, end = span
-    for sentence in sentences:
-        inside = [n for n, token in enumerate(sentence.tokens) if token.start < end and token.end > start]
-        if inside:
-            return _fires(sentence, inside[0], inside[-1] + 1, rule, conditions)
+    # Words do not overlap, so that only the one before the first that begins in the span can reach into it.
+    first = max(0, bisect_left(places, (start,)) - 1)
+    inside = [(s, n) for _, stop, s, n in places[first : bisect_left(places, (end,))] if stop > start]
+    if inside:
+        sentence = min(inside)[0]
+        words = [n for s, n in inside if s == sentence]
+        return _fires(sentences[sentence], words[0], words[-1] + 1, rule, conditions)
     return all(name in conditions for name in rule.only)

@@ -187,6 +187,10 @@ def _read_post(text: str, name: str) -> Post:
         raise BadInput(
             f"{name}: holds no outgoing field: give one of title, caption, script, slides, parts, hashtags, alt_text"
         )
+    for key in value:
+        if key not in known:  # misspelt, most likely: passed over, its text would go out unread
+            fields = list(Post.model_fields)
+            raise BadInput(f"{name}: {key[:80]!r} is no field of a post{nearest(key, fields)}: use {', '.join(fields)}")
     for key, registry in (("platform", PLATFORMS), ("content_type", CONTENT_TYPES)):
         if isinstance(known.get(key), str) and known[key] and known[key] not in registry:
             # The rules and limits of no platform at all would pass whatever it holds.

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from tools.checks.normalise import Folded, Token
@@ -48,7 +48,7 @@ class Lexicon:
                         tags[n].setdefault(name, set()).add(stop)
             if text in self.capitals and not tokens[n].tag:
                 written = folded.original[folded.starts[tokens[n].start] : folded.ends[tokens[n].end - 1]]
-                if written.rstrip("s").isupper() and not _shouted(folded):
+                if written.rstrip("s").isupper() and not _shouted(folded.original):
                     for name in self.capitals[text]:
                         tags[n].setdefault(name, set()).add(n + 1)
             if text not in self.raw["NOT_DISEASE"] and self.disease_ending.fullmatch(text):
@@ -82,20 +82,27 @@ class Lexicon:
 
     def segment(self, run: str) -> list[str]:
         """`run` cut into known words, the fewest possible; [] if it cannot be cut into them."""
-        best: list[list[str] | None] = [[]] + [None] * len(run)
+        # For each end: how few words reach it, and where the last of them begins. Lists of words would be copied each time.
+        fewest: list[int | None] = [0] + [None] * len(run)
+        begins = [0] * (len(run) + 1)
         for end in range(1, len(run) + 1):
             for start in range(max(0, end - 24), end):
-                head = best[start]
+                head = fewest[start]
                 if head is not None and run[start:end] in self.vocabulary:
-                    current = best[end]
-                    if current is None or len(head) + 1 < len(current):
-                        best[end] = [*head, run[start:end]]
-        found = best[len(run)]
-        return found if found else []
+                    current = fewest[end]
+                    if current is None or head + 1 < current:
+                        fewest[end], begins[end] = head + 1, start
+        found: list[str] = []
+        end = len(run) if fewest[-1] is not None else 0
+        while end:
+            found.append(run[begins[end] : end])
+            end = begins[end]
+        return found[::-1]
 
 
-def _shouted(folded: Folded) -> bool:
-    letters = [c for c in folded.original if c.isalpha()]
+@lru_cache(maxsize=16)  # asked for each word in capitals, of the whole text
+def _shouted(text: str) -> bool:
+    letters = [c for c in text if c.isalpha()]
     return len(letters) > 12 and sum(c.isupper() for c in letters) > 0.7 * len(letters)
 
 

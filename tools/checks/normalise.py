@@ -37,7 +37,8 @@ _QUOTES = {
 _DASHES = "‐‑‒–—―−﹘﹣－"
 _SPACES = {"™", "®", "©", "℠", "¹", "²", "³", "⁴", "⁵", "⁰", "†", "‡", "§"}
 _SPELLED = re.compile(r"(?<![a-z0-9'])[a-z]([ .\-_*·|/~])(?:[a-z]\1)+[a-z](?![a-z0-9'])")
-_MASKED_WORD = re.compile(r"(?<![a-z0-9])(?=[a-z0-9@$!|*+]*[a-z])[a-z0-9@$!|*+]+(?![a-z0-9])")
+_MASKED_WORD = re.compile(r"[a-z0-9@$!|*+]+")
+_LETTER = re.compile(r"[a-z]")
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)*|[^\W\d_]+")
 _LEET = str.maketrans("0134578@$!|+", "oieastbasiit")
 _LEET_L = str.maketrans("0134578@$!|+", "olcastbaslit")
@@ -97,9 +98,13 @@ def fold(text: str, known: Callable[[str], bool] = lambda word: False) -> Folded
                 starts.append(n)
                 ends.append(n + 1)
     joined = "".join(chars)
+    if blanks := _long_blanks(joined):
+        keep = [n for n in range(len(chars)) if n not in blanks]
+        chars, starts, ends = [chars[n] for n in keep], [starts[n] for n in keep], [ends[n] for n in keep]
+        joined = "".join(chars)
     for match in _MASKED_WORD.finditer(joined):
         word = match.group()
-        if word.isalpha() or len(word) < 4:
+        if word.isalpha() or len(word) < 4 or not _LETTER.search(word):
             continue
         plain = _undisguise(word, known)
         if plain:
@@ -111,6 +116,19 @@ def fold(text: str, known: Callable[[str], bool] = lambda word: False) -> Folded
         keep = [n for n in range(len(chars)) if n not in drop]
         chars, starts, ends = [chars[n] for n in keep], [starts[n] for n in keep], [ends[n] for n in keep]
     return Folded("".join(chars), tuple(starts), tuple(ends), text)
+
+
+def _long_blanks(text: str) -> set[int]:
+    """The places in the middle of long runs of blanks that are left out: a rule tries a run from each of its lines.
+
+    A line break in the middle stays, since it ends a sentence; what stays is longer than any distance that a rule allows.
+    """
+    out: set[int] = set()
+    for match in _BLANKS.finditer(text):
+        start, end = match.start() + _BLANK_SIDE, match.end() - _BLANK_SIDE
+        out.update(range(start, end))
+        out.discard(text.find("\n", start, end))
+    return out
 
 
 def _undisguise(word: str, known: Callable[[str], bool]) -> str:
@@ -151,6 +169,9 @@ _LONGEST_ADDRESS = 2048
 """Characters without a blank that may still be an address; of anything longer every word is read."""
 _LONGEST_WORD = 64
 """Characters of a disguise that is tried: no word that a rule looks for is longer."""
+_BLANK_SIDE = 200
+"""Blanks that are read at either side of a long run of them."""
+_BLANKS = re.compile(rf"\s{{{2 * _BLANK_SIDE + 2},}}")
 _RUN = re.compile(r"\S+")
 _SEPARATORS = re.compile(r"[ ,]*")
 # A run of dots or blanks is tried from its first character alone: tried from each of them, a long one would take for ever.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -57,6 +58,10 @@ class Rule:
     """Its severity where the market is known: a brand or an operator named the pack. None: the same as `severity`."""
     precision: float | None = None
     """Share of the labelled sentences it flagged that are violating, of five at least; None: it flagged fewer."""
+
+
+_STRETCH = 200
+"""Words: a guard reads the stretch of a match and the one at either side of it."""
 
 
 class RuleSet:
@@ -115,9 +120,33 @@ class Sentence:
 
     def has(self, name: str, start: int = 0, end: int | None = None) -> bool:
         """Whether class `name` begins at a word from `start` to before `end`."""
-        return name in self.present and any(
-            name in tag for tag in self.tags[start : len(self.tags) if end is None else end]
-        )
+        if name not in self.present:
+            return False
+        places = self.class_places[name]
+        first = bisect_left(places, slice(start, end).indices(len(self.tags))[0])
+        return first < len(places) and places[first] < slice(start, end).indices(len(self.tags))[1]
+
+    @cached_property
+    def _parts(self) -> dict[int, Sentence]:
+        return {}
+
+    def around(self, word: int) -> tuple[Sentence, int]:
+        """What a guard reads of a sentence that never ends: the words near `word`, and the index of the first of them.
+
+        All of it for any that a person writes. Read whole for each match, a long one would take the square of its length.
+        """
+        if len(self.tokens) <= 3 * _STRETCH:
+            return self, 0
+        at = word // _STRETCH
+        first, last = max(0, (at - 1) * _STRETCH), min((at + 2) * _STRETCH, len(self.tokens))
+        if at not in self._parts:
+            tags = [
+                {name: {min(n, last) - first for n in ends} for name, ends in tag.items()}
+                for tag in self.tags[first:last]
+            ]
+            present = frozenset(name for tag in tags for name in tag)
+            self._parts[at] = replace(self, tokens=self.tokens[first:last], tags=tags, present=present)
+        return self._parts[at], first
 
     def words(self, start: int, end: int) -> list[str]:
         return [token.text for token in self.tokens[max(0, start) : max(0, end)]]
