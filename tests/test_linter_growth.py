@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def steps(text: str) -> int:
     """Lines of Python that linting `text` runs."""
     count = 0
 
-    def trace(frame: FrameType, event: str, argument: object) -> object:
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal count
         count += 1
         return trace
