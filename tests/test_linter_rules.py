@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from config.brand_profile import BrandProfile, Claim
 from config.vocabulary import CheckResult
 from tests.claims_report import DATA, MEASURED, PAGE, files, groups, labelled, measure, page, score
 from tools.checks.context import read
@@ -135,6 +136,54 @@ def test_a_market_finds_what_another_finds_and_names_its_own_source() -> None:
         found = lint_text("Our lamp cures insomnia.", packs=(pack,))
         assert [(f.rule, f.jurisdiction) for f in found] == [("US-DISEASE-EFFECT", pack)]
         assert source in found[0].source
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This root cures leukaemia.",
+        "Throw away your insulin and drink this.",
+        "A miracle cure, bottled.",
+        "Slim down by eight pounds without exercise.",
+        "Drop 9 kg overnight.",
+        "Put on 6 kg of muscle by Sunday, build muscle overnight.",
+        "Slimming jabs by post",
+        "Hunger-blocking patches",
+        "THC chocolates, delivered",
+    ],
+)
+def test_the_platforms_policies_on_misleading_health_are_known_without_any_market(text: str) -> None:
+    found = lint_text(text, packs=("platform",))
+    assert fold(found) in (CheckResult.MANUAL_REVIEW, CheckResult.FAILED)
+    assert {finding.jurisdiction for finding in found} == {"platform"}
+    assert not any("ftc.gov" in finding.source or "fda.gov" in finding.source for finding in found)
+
+
+def test_a_platform_s_policy_asks_for_no_approval_beside_that_of_the_market() -> None:
+    claim = Claim(text="tones and trims your waist", markets=("us",))
+    ours = BrandProfile.model_validate({"name": "ours", "title": "Ours", "claims": [claim]})
+    bare = lint_text("It tones and trims your waist.", packs=("us", "platform"))
+    assert [f.rule for f in bare] == ["US-WEIGHT-EASE"]
+    assert lint_text("It tones and trims your waist.", profile=ours, packs=("us", "platform")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "flagged"),
+    [
+        ("I lost 30 pounds. Most members lose about 6 pounds in all.", False),
+        ("I lost 30 pounds. Most members lose 20 pounds a week.", True),
+        ("Most sellers earn under $300 a year.", False),
+        ("Most sellers earn $3,000 a week.", True),
+        ("Such results are unusual: most users do not lose that much.", True),
+        ("Can honey cure asthma? No.", False),
+        ("Can honey cure asthma? Yes.", True),
+        ("Is there a faster cure for asthma? No.", True),
+    ],
+)
+def test_a_typical_result_and_a_plain_no_take_the_claim_back_and_what_only_sounds_like_it_does_not(
+    text: str, flagged: bool
+) -> None:
+    assert (fold(lint_text(text, packs=("us",))) in (CheckResult.MANUAL_REVIEW, CheckResult.FAILED)) is flagged
 
 
 def test_a_benefit_without_an_authorised_wording_is_flagged_where_the_market_is_named_and_a_warning_where_not() -> None:

@@ -70,6 +70,14 @@ _NOT_SO = r"(?:do(?:es)? not|do(?:es)?n't|can ?not|can't|is not|isn't|is false|i
 _DENIAL = re.compile(
     rf"\s*(?:no, it|it|that|they|this|we|he|she)? ?{_NOT_SO}(?: true| so)?[.;,!]|\s*(?:false|not true|wrong|nonsense)[.!]"
 )
+_NO = re.compile(r"\s*(?:no|nope|not at all)[.!]")
+_BETTER = re.compile(r"\b(?:better|faster|other|another|like|anything|nothing|more|how|what|who|why)\b")
+_MOST = r"\s*(?:most|typical(?:ly)?|the average|on average|generally)\b"
+_TYPICAL = re.compile(
+    rf"(?!{_MOST}[^.!?\n]*\b(?:weeks?|days?|overnight|fast|quickly|without|each month|a month|per month|hours?)\b){_MOST}(?:"
+    r"[^.!?\n]{0,60}\b(?:lose|loses|lost|weight loss)\b[^.!?\n]{0,25}\b\d+ ?(?:pounds|lbs?|kg|kilos)"
+    r"|[^.!?\n]{0,40}\b(?:earns?|makes?|made|earned)\b[^.!?\n]{0,12}\b(?:less than|under|no more than|nothing|no money|little)\b)"
+)
 _WEIGHED = re.compile(
     r"[^.!?\n]*\b(?:is|are) (?:a |one )?risk factors?\b"
     r"|(?:the )?fda (?:concludes|has determined|does not endorse)\b[^.!?]*(?:evidence|endorse|claim)"
@@ -91,12 +99,17 @@ def read(text: str, tagged: bool) -> tuple[Folded, tuple[Sentence, ...]]:
     folded = fold(_rejoined(text), words.knows)
     out = []
     for start, end in sentence_ranges(folded):
-        denied = _DENIAL.match(folded.text, end) is not None
+        denied = _DENIAL.match(folded.text, end) is not None or (
+            folded.text[:end].rstrip().endswith("?")
+            and _NO.match(folded.text, end) is not None
+            and not _BETTER.search(folded.text, start, end)
+        )
+        typical = any(_TYPICAL.match(folded.text, place) for place in (start, end))
         weighed = _WEIGHED.match(folded.text, end) is not None
         for tokens in tokens_of(folded, start, end, words.segment, whole_tag=tagged):
             tags = words.tag(tokens, folded)
             present = frozenset(name for tag in tags for name in tag)
-            out.append(Sentence(folded, tokens, tags, present, start, end, denied, weighed))
+            out.append(Sentence(folded, tokens, tags, present, start, end, denied, weighed, typical))
     return folded, tuple(out)
 
 
@@ -113,8 +126,12 @@ class Judge:
         return _rules(tuple(self.packs), check_type, known)
 
     def markets(self, rule_id: str) -> set[str]:
-        """The packs here that hold the rule of that id: an approval must cover them all."""
-        return {pack for pack in self.packs if any(rule.id == rule_id for rule in load_pack(pack))}
+        """The packs here that hold the rule of that id: an approval must cover them all.
+
+        A platform's policy that says what a law says is no market of its own where that law's pack is here too.
+        """
+        found = {pack for pack in self.packs if any(rule.id == rule_id for rule in load_pack(pack))}
+        return found - {"platform"} or found
 
 
 @cache

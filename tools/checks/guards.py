@@ -319,6 +319,11 @@ def awareness(sentence: Sentence, start: int, end: int) -> bool:
     return sentence.has("AWARENESS") and not sold and not sentence.has("STRONG", 0, start)
 
 
+def typical(sentence: Sentence, start: int, end: int) -> bool:
+    """What most people get is told, here or in the next sentence: the disclosure that a story of unusual results needs."""
+    return sentence.typical
+
+
 def unqualified(sentence: Sentence, start: int, end: int) -> bool:
     """A claim about the environment stands without its share, its part, its place or its comparison beside it."""
     number = any(word.isdigit() for word in sentence.words(0, start)) or any(
@@ -336,6 +341,7 @@ def health(sentence: Sentence, start: int, end: int) -> bool:
 
 
 GUARDS: dict[str, Guard] = {
+    "typical": typical,
     "unqualified": unqualified,
     "negated": negated,
     "advice": advice,

@@ -101,6 +101,9 @@ class Sentence:
     weighed: bool = False
     """The next sentence speaks of a risk factor, as authorised claims of a reduced risk go on, or says how weak the evidence is."""
 
+    typical: bool = False
+    """It, or the next sentence, says what most people get, in an amount and with no haste in it."""
+
     @cached_property
     def places(self) -> dict[str, list[int]]:
         """Where each word stands."""
@@ -233,7 +236,7 @@ def load_pack(name: str) -> tuple[Rule, ...]:
         taken += [
             replace(rule, jurisdiction=name, source=sources[rule.check_type])
             for rule in own_rules(other)
-            if rule.id not in sources.get("without", ())
+            if rule.id in sources.get("with", (rule.id,)) and rule.id not in sources.get("without", ())
         ]
     return (*own, *taken)
 
