@@ -435,17 +435,18 @@ def plant(name: str, monkeypatch: pytest.MonkeyPatch) -> type[LedgerMachine]:
     return machine
 
 
-@pytest.mark.parametrize(
-    ("bug", "seen"),
-    [
-        ("resend on unknown", "sent again after an unknown outcome"),
-        ("deadline not checked", "sent too late"),
-        ("permit after the call", "sent without a permit"),
-        ("outcome without create_once", "attempt . part"),
-        ("permit without create_once", "sent"),
-    ],
+BUGS = (
+    "resend on unknown",
+    "deadline not checked",
+    "permit after the call",
+    "outcome without create_once",
+    "permit without create_once",
 )
-def test_the_model_sees_a_planted_bug(bug: str, seen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_model_sees_a_planted_bug(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of its invariants sees it first depends on what is tried, and that on what else is imported."""
     machine = plant(bug, monkeypatch)
-    with pytest.raises(AssertionError, match=seen):
-        run(machine, examples=3000)  # stops at the first; what is tried depends on what else is imported
+    with pytest.raises(AssertionError):
+        run(machine, examples=3000)  # stops at the first

@@ -68,7 +68,8 @@ def test_what_humans_and_models_wrote_about_a_piece_does_not_steer_the_terminal(
 def test_closed_streams_are_empty_and_no_traceback(cli: Cli) -> None:
     assert (done := process(cli, "queue", "list", shell=">&-")).returncode == 0, done.stderr
     assert done.stderr == b""
-    assert (done := process(cli, "lint", "-", shell="<&-")).returncode == 0, done.stderr
+    assert (done := process(cli, "lint", "-", shell="<&-")).returncode == 2, done.stderr
+    assert b"standard input is empty" in done.stderr
     assert process(cli, "lint", "nowhere", shell="2>&-").returncode == 2
 
 
