@@ -325,7 +325,6 @@ class Loop:
                 return
             await asyncio.sleep(0.3)
 
-
     async def _requeue_victims(self) -> None:
         """What an operator does who knows that the task was innocent. Each has cost three deaths, and none of them was its own."""
         ids = [item.task.id for item in await self.queue.list_dead() if "died while running it alone" in item.reason]
@@ -335,7 +334,9 @@ class Loop:
         assert code == 0, text
         self.report.requeued += len(ids)
         if 3 * self.report.requeued > self._broken + self.report.killed_commands:
-            self.report.violations.append(f"{self.report.requeued} tasks were taken for poison after {self._broken} faults")
+            self.report.violations.append(
+                f"{self.report.requeued} tasks were taken for poison after {self._broken} faults"
+            )
 
 
 def _kill(pid: int) -> None:
