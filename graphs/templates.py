@@ -31,7 +31,7 @@ class TemplateNumbers:
         """From 0 to 1: approved as it stood is 1, edited first is 0.5, rejected is 0, and one good and one bad piece more
         than there were, so that a single decision does not make or break a template. 0.5 before anybody decided."""
         judged = self.approved + self.edited + self.rejected
-        return round((self.approved + 0.5 * self.edited + 1) / (judged + 2), 3)
+        return round((self.approved + WORTH[Decision.EDITED] * self.edited + 1) / (judged + 2), 3)
 
 
 async def template_numbers(records: Records) -> dict[str, TemplateNumbers]:

@@ -113,14 +113,15 @@ async def open_stores(engine: str) -> AsyncIterator[Stores]:
                 sys.executable, "-m", "tests.chaos.data_api", cwd=ROOT, env=dict(os.environ),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip
-            stack.push_async_callback(_end, process)
+            stack.push_async_callback(end_process, process)
             assert process.stdout is not None
             stores.environ["COPYDESK_RECORDS"] = (await process.stdout.readline()).decode().strip()
             stores._api = process
         yield stores
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end_process(process: asyncio.subprocess.Process) -> None:
+    """Close its standard input, which tells it to end; kill it if it does not within five seconds."""
     assert process.stdin is not None
     process.stdin.close()
     with suppress(TimeoutError):

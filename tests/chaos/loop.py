@@ -32,7 +32,7 @@ from memory.rows.sessions import Session
 from runtime.publish_due import publish_task
 from runtime.reviews import pending_reviews
 from tests.chaos.checker import History, check, read_log
-from tests.chaos.engines import Stores, open_stores
+from tests.chaos.engines import Stores, end_process, open_stores
 from tests.fakes.platform import CHAOS, FakePlatform, run_platform
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,7 +154,7 @@ class Loop:
                 sys.executable, "-m", "tests.chaos.zygote", cwd=ROOT, env={**os.environ, **self.environ},
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip
-            stack.push_async_callback(_end, process)
+            stack.push_async_callback(end_process, process)
             assert process.stdout is not None
             assert await process.stdout.readline() == b"ready\n"
             self.zygote = Zygote(process)
@@ -342,16 +342,6 @@ class Loop:
 def _kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
-    with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), 5)
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
 
 
 async def run_loop(
