@@ -7,7 +7,9 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import aiosqlite
 import pytest
 
 from runtime.commands.completion import SHELLS
@@ -67,6 +69,23 @@ def test_a_preferred_brand_is_meant_without_the_flag_and_the_flag_wins(cli: Cli)
     cli.ok("preferences", "unset", "brand")
     assert cli.ok("session", "list", "--brand", "bolt")[0]["session_id"] == started["session_id"]
     assert cli.ok("session", "list") == []
+
+
+def test_preferences_are_read_where_the_command_has_them_open_already(
+    week: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    inner = aiosqlite.connect
+
+    def counted(path: Path, **options: Any) -> aiosqlite.Connection:
+        opened.append(path)
+        return inner(path, **options)
+
+    monkeypatch.setattr(aiosqlite, "connect", counted)
+    week.ok("preferences", "set", "brand", "acme")
+    opened.clear()
+    assert week.ok("session", "list"), "those of the preferred brand"
+    assert opened == [week.data_dir / "session.db"]
 
 
 def test_a_preferred_reviewer_decides_unless_another_is_named(week: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

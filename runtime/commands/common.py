@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from memory.queue.protocol import Task
     from memory.rows.sessions import Session
+    from memory.user_sessions import UserSessionsStore
     from runtime.compose import Runtime
 
 OK, FINDINGS, USAGE, WAITING_FOR_HUMAN, INTERRUPTED = 0, 1, 2, 3, 130
@@ -242,14 +243,21 @@ def brand_of(args: argparse.Namespace, settings: Settings, preferences: Mapping[
 
 
 async def preferred(settings: Settings) -> dict[str, str]:
-    """The preferences of whoever is logged in; none before the first `preferences set`."""
+    """The preferences of whoever is logged in, where no Runtime is open; none before the first `preferences set`."""
     if not settings.session_db.exists():
         return {}
     from config.clock import SystemClock
-    from memory.user_sessions import EVERY_BRAND, open_user_sessions
+    from memory.user_sessions import open_user_sessions
 
     async with open_user_sessions(settings.session_db, clock=SystemClock()) as store:
-        return await store.for_brand(EVERY_BRAND).list_preferences(login())
+        return await preferences_in(store)
+
+
+async def preferences_in(store: UserSessionsStore) -> dict[str, str]:
+    """The preferences that `store` holds of whoever is logged in."""
+    from memory.user_sessions import EVERY_BRAND
+
+    return await store.for_brand(EVERY_BRAND).list_preferences(login())
 
 
 def actor(args: argparse.Namespace, settings: Settings) -> str:
@@ -275,18 +283,18 @@ def run_async(main: Callable[[], Awaitable[int]]) -> int:
 
 @asynccontextmanager
 async def opened(args: argparse.Namespace, **overrides: Any) -> AsyncIterator[tuple[Runtime, str]]:
-    """An open Runtime and the brand of the command."""
-    settings = load(args, **overrides)
-    args.preferred = await preferred(settings)
-    brand = brand_of(args, settings, args.preferred)
+    """An open Runtime and the brand of the command, which has a folder; `args.preferred` is set. Raises NotFound."""
     from config.brand_profile import find_brand_folder
     from runtime.compose import open_runtime
 
-    find_brand_folder(
-        brand, settings.data_dir.absolute() / "brands"
-    )  # a misspelt brand has nothing waiting, and is not known
-
+    settings = load(args, **overrides)
+    if args.brand or not settings.session_db.exists():
+        # Before anything is opened: a misspelt brand leaves no data directory behind.
+        find_brand_folder(brand_of(args, settings, {}), settings.data_dir.absolute() / "brands")
     async with open_runtime(settings) as runtime:
+        args.preferred = await preferences_in(runtime.user_sessions)
+        brand = brand_of(args, settings, args.preferred)
+        runtime.brand_folder(brand)
         yield runtime, brand
 
 
