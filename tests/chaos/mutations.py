@@ -259,7 +259,7 @@ def any_role_may_have_any_effect() -> None:
     calls.may = lambda role, effect: True
 
 
-@mutation("tests/test_tools_registry.py::test_after_any_other_end_it_is_uncertain_for_ever_and_never_repeated")
+@mutation("tests/test_tools_effects.py::test_after_any_other_end_it_is_uncertain_for_ever_and_never_repeated")
 def an_effect_that_was_started_is_started_again() -> None:
     """A tool's effect that somebody started and nobody ended is taken for one that never began."""
     from dataclasses import replace
