@@ -25,22 +25,14 @@ from graphs.near import lost_to, near_duplicates
 from graphs.pieces import find_schedule, get_revision, move, write_embedding, written
 from graphs.state import MAX_REVISIONS, CheckOne, HumanDecision, PieceGraphState
 from graphs.used import remember_used
-from memory.records.protocol import Records
-from memory.rows.checks import ComplianceCheck, Finding, Review
+from graphs.verdicts import checks_of, close_review, grounds, rule_row, worst
+from memory.rows.checks import Review
 from memory.rows.content import Piece, Revision
-from tools.checks.engine import fold
 from tools.checks.limits import check_limits
 
 GRAPH = "piece"
 VERSION = 1
 RULE_CHECKS = ("limits", "near_duplicate")
-
-_ORDER = list(CheckResult)
-
-
-def worst(results: list[str]) -> CheckResult:
-    """The worst of several results; manual_review when there is none, because an unrecorded check is not a pass."""
-    return max((CheckResult(r) for r in results), key=_ORDER.index, default=CheckResult.MANUAL_REVIEW)
 
 
 async def _start(runtime: Runtime[GraphContext]) -> tuple[GraphContext, Piece]:
@@ -89,9 +81,9 @@ async def check(state: CheckOne, runtime: Runtime[GraphContext]) -> PieceGraphSt
     await context.show(f"check.{kind}", actor=AgentType.COMPLIANCE)
     if kind == "limits":
         found = check_limits(revision.post) + await find_old_alt_text(context, piece, revision)
-        row = _rule_row(context, piece, revision, kind, found)
+        row = rule_row(context, piece, revision, kind, found)
     elif kind == "near_duplicate":
-        row = _rule_row(context, piece, revision, kind, await near_duplicates(context, piece, revision))
+        row = rule_row(context, piece, revision, kind, await near_duplicates(context, piece, revision))
     else:
         row = await compliance.check(context.agent, piece, revision, kind, packs=context.profile.packs)
     row = row.model_copy(
@@ -108,7 +100,7 @@ async def check_failed(state: CheckOne, runtime: Runtime[GraphContext], error: N
     context, piece = await _start(runtime)
     revision = await get_revision(context.records, piece, state["content_hash"])
     kind = state["check_type"]
-    row = _rule_row(
+    row = rule_row(
         context,
         piece,
         revision,
@@ -123,31 +115,6 @@ async def check_failed(state: CheckOne, runtime: Runtime[GraphContext], error: N
     await context.records.put(row)
     # Said where to go: the edges of a step that broke are not followed, and when every check breaks nothing else leads on.
     return Command(update={"results": {f"{revision.content_hash}|{kind}": str(row.check_result)}}, goto="decide")
-
-
-def _rule_row(
-    context: GraphContext,
-    piece: Piece,
-    revision: Revision,
-    kind: str,
-    findings: list[Finding],
-    *,
-    result: CheckResult | None = None,
-    notes: str = "",
-) -> ComplianceCheck:
-    return ComplianceCheck(
-        brand=context.records.brand,
-        content_id=piece.id,
-        id="",
-        check_type=kind,
-        check_result=result or fold(findings),
-        confidence_score=1.0 if result is None else 0.0,
-        findings=tuple(findings),
-        issues_found=tuple(f"{f.rule}|{f.field}|{f.start}-{f.end}|{f.quote}" for f in findings),
-        recommendations=notes or "; ".join(f.suggestion for f in findings if f.suggestion),
-        content_hash=revision.content_hash,
-        created_at=context.clock.now(),
-    )
 
 
 async def decide(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
@@ -172,35 +139,23 @@ async def decide(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
         return {"verdict": "ask", "why": f"a brief with gaps, not yet a post: {'; '.join(revision.gaps)[:300]}"}
     if result is CheckResult.FAILED:
         rows = [
-            row for row in await _checks(context.records, piece.id, state["content_hash"]) if row.check_type in failed
+            row
+            for row in await checks_of(context.records, piece.id, state["content_hash"], run=state["run"])
+            if row.check_type in failed
         ]
-        return {"verdict": "reject", "why": "; ".join(sorted(_grounds(row) for row in rows))[:500]}
+        return {"verdict": "reject", "why": "; ".join(sorted(grounds(row) for row in rows))[:500]}
     if result is CheckResult.MANUAL_REVIEW:
         return {"verdict": "ask", "why": "a rule asks for a human eye"}
     if context.profile.approval == "all":
         return {"verdict": "ask", "why": "this brand approves every piece by hand"}
     checked_by = {
         row.checked_by
-        for row in await _checks(context.records, piece.id, state["content_hash"])
+        for row in await checks_of(context.records, piece.id, state["content_hash"], run=state["run"])
         if row.check_type in CHECK_TYPES
     }
     if checked_by <= {"rules"} and not context.profile.rules_only_ok:
         return {"verdict": "ask", "why": "only rules have read it"}
     return {"verdict": "approve", "why": "no rule fired" if result is CheckResult.PASSED else "warnings only"}
-
-
-def _grounds(row: ComplianceCheck) -> str:
-    """What a check objects to, in a line: its type, and the first critical finding with its way out."""
-    worst_one = next((finding for finding in row.findings if finding.severity is Severity.CRITICAL), None)
-    if worst_one is None:
-        return row.check_type
-    return f"{row.check_type} ({worst_one.rule} in {worst_one.field}: {worst_one.suggestion})"
-
-
-async def _checks(records: Records, piece_id: str, content_hash: str) -> list[ComplianceCheck]:
-    return [
-        row for row in await records.list_rows(ComplianceCheck, content_id=piece_id) if row.content_hash == content_hash
-    ]
 
 
 def after_decide(state: PieceGraphState) -> str:
@@ -212,7 +167,11 @@ async def revise(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
     """Write the next revision with the findings in hand. The same bytes again would only be refused again: then ask or reject."""
     context, piece = await _start(runtime)
     old = await get_revision(context.records, piece, state["content_hash"])
-    findings = [f for row in await _checks(context.records, piece.id, old.content_hash) for f in row.findings]
+    findings = [
+        f
+        for row in await checks_of(context.records, piece.id, old.content_hash, run=state["run"])
+        for f in row.findings
+    ]
     number = state["revision"] + 1
     new = await find_written(context, piece, number)
     if new is None:
@@ -237,7 +196,7 @@ async def revise(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
 async def ask(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
     """Put the question to a human: the review row of exactly these bytes, and the state `waiting`."""
     context, piece = await _start(runtime)
-    rows = await _checks(context.records, piece.id, state["content_hash"])
+    rows = await checks_of(context.records, piece.id, state["content_hash"], run=state["run"])
     findings = [f for row in rows for f in row.findings]
     severities = [s for s in Severity if any(f.severity is s for f in findings)]
     now = context.clock.now()
@@ -288,7 +247,7 @@ async def settle(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
     decision = state.get("decision")
     revision = await get_revision(context.records, piece, state["content_hash"])
     if decision:
-        await _close_review(context, piece, decision)
+        await close_review(context.records, context.clock, piece, decision)
         if decision["decision"] != Decision.APPROVED:
             piece = await move(
                 context.records,
@@ -315,22 +274,6 @@ async def settle(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
     await context.status(f"piece.{piece.state}", actor=AgentType.COORDINATION)
     await write_embedding(context.records, context.embedder, context.clock, piece, revision.post)
     return {}
-
-
-async def _close_review(context: GraphContext, piece: Piece, decision: dict[str, Any]) -> None:
-    review = await context.records.get(Review, id=review_id(piece.id, decision["content_hash"]))
-    now = context.clock.now()
-    await context.records.put(
-        review.model_copy(
-            update={
-                "decision": Decision(decision["decision"]),
-                "reviewer": decision["reviewer"],
-                "reason": decision["reason"],
-                "decided_at": review.decided_at or now,
-                "updated_at": now,
-            }
-        )
-    )
 
 
 async def _approve(context: GraphContext, piece: Piece, revision: Revision, *, by: str) -> Piece:

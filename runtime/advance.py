@@ -15,6 +15,7 @@ from graphs.context import CancelRequested, advance_piece_task, advance_session_
 from graphs.ids import review_id
 from graphs.pieces import find_schedule, get_revision, move, projection, write_embedding
 from graphs.sessions import count_pieces, session_piece_ids
+from graphs.verdicts import sign_checks
 from memory.lease import LeaseGuard
 from memory.records.protocol import Records
 from memory.rows.brand import Control
@@ -148,17 +149,19 @@ async def apply_edit(runtime: Runtime, records: Records, piece: Piece, revision:
     review = await records.find(Review, id=review_id(piece.id, piece.content_hash))
     if review is not None and review.decision is Decision.PENDING:
         now = runtime.clock.now()
-        await records.put(
-            review.model_copy(
-                update={
-                    "decision": Decision.EDITED,
-                    "reviewer": revision.author,
-                    "edited_to": revision.content_hash,
-                    "decided_at": now,
-                    "updated_at": now,
-                }
-            )
+        decided = await find_decision(records, piece)
+        review = review.model_copy(
+            update={
+                "decision": Decision.EDITED,
+                "reviewer": revision.author,
+                "reason": decided.reason if decided else "",
+                "edited_to": revision.content_hash,
+                "decided_at": now,
+                "updated_at": now,
+            }
         )
+        await records.put(review)
+        await sign_checks(records, piece, review)
     old_thread = piece.thread_id
     piece = await move(
         records,

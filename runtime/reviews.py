@@ -160,12 +160,14 @@ async def edit(
     *,
     by: str,
     reason: str = "",
+    seen: Piece | None = None,
     wait: timedelta = timedelta(seconds=30),
 ) -> Revision:
     """Replace the outgoing bytes of a settled, unsent piece; its next run starts at the checks.
 
-    Raises Conflict when the piece is not settled, somebody decided first or this very text was turned down before,
-    AlreadyPublished when it is out or going out.
+    `seen` is the piece as it stood when the human began to change its text: what others made of it since is not undone.
+    Raises Conflict when the piece is not settled, was decided or changed since `seen`, somebody decided first or this very
+    text was turned down before, AlreadyPublished when it is out or going out.
     """
     records = runtime.records.for_brand(brand)
     piece = await records.get(Piece, id=piece_id)
@@ -180,6 +182,11 @@ async def edit(
         piece = await records.get(Piece, id=piece_id)
         if piece.state not in _EDITABLE:
             raise Conflict(f"piece {piece_id} became {piece.state} meanwhile: `piece show {piece_id}`")
+        if seen is not None and (seen.state, seen.content_hash) != (piece.state, piece.content_hash):
+            raise Conflict(
+                f"piece {piece_id} was changed while you edited: it is {piece.state} with {piece.content_hash[:12]} now, and "
+                f"nothing of it was replaced: `review show {piece_id}`"
+            )
         old = await get_revision(records, piece)
         if (post.platform, post.content_type) != (old.post.platform, old.post.content_type):
             raise Conflict(
@@ -211,6 +218,8 @@ async def edit(
             revision=0,
             created_at=runtime.clock.now(),
         )
+        # Also when an agent wrote these words once: whoever goes back to them answers for them, and no agent rewrites them.
+        revision = revision.model_copy(update={"author": by})
         await records.put(revision)
         if piece.state is PieceState.WAITING:
             # Names the new bytes, so that whoever looks next can finish the edit if this process dies here.

@@ -29,6 +29,7 @@ TIMES = {
     "created_at",
     "updated_at",
     "decided_at",
+    "reviewed_at",
     "started_at",
     "completed_at",
     "finished_at",

@@ -14,11 +14,12 @@ from config.vocabulary import CHECK_TYPES, CheckResult, Decision, PieceState, Se
 from graphs import piece as piece_graph
 from graphs.context import advance_piece_task
 from graphs.ids import check_id, review_id
-from graphs.piece import RULE_CHECKS, worst
+from graphs.piece import RULE_CHECKS
+from graphs.verdicts import worst
 from memory.rows.checks import ComplianceCheck, Review
 from memory.rows.content import ContentEmbedding, Piece, Revision
 from memory.rows.sessions import Assignment
-from runtime.reviews import decide
+from runtime.reviews import decide, edit
 from tests.fakes.newsroom import BRAND, Newsroom, Script, open_newsroom, words
 
 ONE = (("monday", "facebook", "quote", "08:00"),)
@@ -99,6 +100,28 @@ async def test_every_check_is_recorded_for_exactly_these_bytes(tmp_path: Path) -
         for kind, row in found.items():
             assert row.id == check_id(piece.id, 1, piece.content_hash, kind)
             assert (row.check_result, row.run) == (CheckResult.PASSED, 1)
+
+
+@pytest.mark.parametrize("decision", [Decision.APPROVED, Decision.REJECTED, Decision.EDITED])
+async def test_who_decided_and_when_stands_in_the_checks_of_these_bytes(tmp_path: Path, decision: Decision) -> None:
+    async with open_newsroom(tmp_path, grid=ONE, script=writer(CALM)) as room:
+        piece = await only_piece(room)
+        assert {row.reviewer_id for row in (await checks(room, piece)).values()} == {""}
+        room.clock.advance(timedelta(minutes=5))
+        decided_at = room.clock.now()
+        if decision is Decision.EDITED:
+            post = (await room.post(piece)).model_copy(update={"caption": "Curtains keep out street light."})
+            await edit(room.runtime, BRAND, piece.id, post, by="ann")
+        else:
+            await decide(room.runtime, BRAND, piece.id, piece.content_hash, decision, by="ann")
+        room.clock.advance(timedelta(minutes=5))
+        await room.work()
+        signed = {
+            (row.reviewer_id, row.reviewed_at) for row in (await checks(room, piece, piece.content_hash)).values()
+        }
+        assert signed == {("ann", decided_at)}
+        rows = await room.records.list_rows(ComplianceCheck, content_id=piece.id)
+        assert {row.reviewer_id for row in rows if row.content_hash != piece.content_hash} <= {""}
 
 
 async def test_a_rejection_ends_the_piece_and_names_who_and_why(tmp_path: Path) -> None:

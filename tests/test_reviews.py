@@ -17,6 +17,7 @@ from memory.rows.checks import ComplianceCheck, Review
 from memory.rows.content import ContentEmbedding, Piece, Post, Revision
 from memory.rows.sessions import Session
 from runtime import reviews
+from runtime.commands.review_view import load_view
 from runtime.hold import hold_piece
 from runtime.publish_due import publish_piece, subject_of
 from runtime.reviews import Decided, decide, edit
@@ -368,3 +369,83 @@ async def test_an_edit_starts_an_ended_session_again_until_the_new_bytes_are_dec
         assert (done.status, done.finished_at) == ("done", room.clock.now())
         assert done.finished_at is not None
         assert done.finished_at < FOREVER
+
+
+async def test_an_edit_of_what_somebody_else_edited_meanwhile_is_refused_and_undoes_nothing(tmp_path: Path) -> None:
+    async with room_of(tmp_path) as room:
+        seen = await only_piece(room)
+        post = await with_caption(room, seen, "Screens are one source of evening light.")
+        await mend(room, seen)
+        before = await room.piece(seen)
+        with pytest.raises(Conflict, match="was changed while you edited: it is waiting with"):
+            await edit(room.runtime, BRAND, seen.id, post, by="ann", seen=seen)
+        assert await room.piece(seen) == before
+
+
+async def test_an_edit_of_what_somebody_else_approved_meanwhile_leaves_the_approval(tmp_path: Path) -> None:
+    async with room_of(tmp_path) as room:
+        seen = await only_piece(room)
+        await say(room, seen, Decision.APPROVED)
+        with pytest.raises(Conflict, match="it is approved with"):
+            await edit(room.runtime, BRAND, seen.id, await with_caption(room, seen), by="bob", seen=seen)
+        after = await room.piece(seen)
+        assert (after.state, after.sealed_hash) == (PieceState.APPROVED, seen.content_hash)
+
+
+async def test_who_edited_and_why_stands_in_the_review_of_the_old_text(tmp_path: Path) -> None:
+    async with room_of(tmp_path) as room:
+        piece = await only_piece(room)
+        post = await with_caption(room, piece)
+        await edit(room.runtime, BRAND, piece.id, post, by="bob", reason="too stiff")
+        row = await room.records.get(Review, id=review_id(piece.id, piece.content_hash))
+        assert (row.decision, row.reviewer, row.reason) == (Decision.EDITED, "bob", "too stiff")
+        assert row.edited_to == post.content_hash
+
+
+async def test_words_of_an_agent_that_a_human_goes_back_to_are_the_humans_and_not_rewritten(tmp_path: Path) -> None:
+    """The agent had written them, and revised them away because a rule objected."""
+    left = ["Light cures cancer.", CALM]
+    script = Script(write=lambda _: words(said := left.pop(0), slides=[said], alt_text=["A card"]))
+    async with open_newsroom(tmp_path, grid=ONE, script=script) as room:
+        piece = await only_piece(room)
+        assert (piece.state, left) == (PieceState.WAITING, [])
+        rows = await room.records.list_rows(Revision, content_id=piece.id)
+        (first,) = [row for row in rows if row.content_hash != piece.content_hash]
+        await edit(room.runtime, BRAND, piece.id, first.post, by="bob")
+        await room.work()
+        after = await room.piece(piece)
+        assert (after.state, after.content_hash) == (PieceState.REJECTED, first.content_hash)
+        assert "medical_claim" in after.reason
+        review = await room.records.get(Review, id=review_id(piece.id, piece.content_hash))
+        assert review.reviewer == "bob"
+
+
+async def test_what_changed_is_told_of_the_text_that_was_replaced_also_after_going_back(tmp_path: Path) -> None:
+    async with room_of(tmp_path) as room:
+        piece = await only_piece(room)
+        await say(room, piece, Decision.APPROVED)
+        await mend(room, piece)
+        assert (await load_view(room.records, piece.id)).changes()[:2] == [f"-caption: {CALM}", f"-slides[0]: {CALM}"]
+        await mend(room, piece, CALM)
+        view = await load_view(room.records, piece.id)
+        assert view.changes()[:2] == [f"-caption: {MENDED}", f"-slides[0]: {MENDED}"]
+        assert len(view.checks) == len({*CHECK_TYPES, *RULE_CHECKS}), "those of the last round alone"
+
+
+async def test_what_a_rule_found_before_it_was_changed_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    zebra = "A zebra walks in the evening light."
+    rule = '[[guideline]]\ntype = "voice"\ntitle = "No zebras"\nrestrictions = ["zebra"]\nseverity = "critical"\n'
+    async with room_of(tmp_path) as room:
+        piece = await only_piece(room)
+        guidelines = tmp_path / "brands" / BRAND / "guidelines.toml"
+        guidelines.write_text(rule)
+        await mend(room, piece, zebra)
+        assert (await room.piece(piece)).state is PieceState.REJECTED
+        await mend(room, piece)
+        guidelines.write_text("")
+        await mend(room, piece, zebra)
+        view = await load_view(room.records, piece.id)
+        assert (view.piece.state, view.can_pass) == (PieceState.WAITING, True)
+        assert [finding.rule for finding in view.findings] == ["ALT-OLD"]
+        (review,) = await room.asked_reviews()
+        assert (str(review.result), review.findings, review.severity) == ("warning", 1, "preferred")

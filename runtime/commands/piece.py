@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from config.errors import BadInput, Conflict, NotFound
 from runtime.commands.common import OK, add_parts, add_verb, emit, opened, run_async
+from runtime.commands.piece_texts import as_used, last_checks, post_lines, revisions
 
 if TYPE_CHECKING:
-    from memory.records.protocol import Records
-    from memory.rows.content import Piece, Post, Revision
+    from memory.rows.content import Revision
 
 
 def register(verbs: Any) -> None:
@@ -94,11 +94,6 @@ async def piece_list(args: argparse.Namespace) -> int:
     return OK
 
 
-def post_lines(post: Post) -> list[str]:
-    """Every outgoing text with its field's name before it, a line each."""
-    return [f"{name}: {line}" for name, text in post.fields() for line in text.split("\n")]
-
-
 async def piece_show(args: argparse.Namespace) -> int:
     """Print one piece: its post, checks, review, schedule and sources."""
     from graphs.ids import review_id
@@ -114,15 +109,10 @@ async def piece_show(args: argparse.Namespace) -> int:
         piece = await find_piece(records, ref)
         row = await find_schedule(records, piece)
         revision = await records.find(Revision, content_id=piece.id, content_hash=piece.content_hash or "-")
-        checks = [
-            c
-            for c in await records.list_rows(ComplianceCheck, content_id=piece.id)
-            if c.content_hash == piece.content_hash
-        ]
+        checks = last_checks(await records.list_rows(ComplianceCheck, content_id=piece.id), piece.content_hash)
         review = await records.find(Review, id=review_id(piece.id, piece.content_hash))
         zone = runtime.profile(brand).zone
         rests_on = await cited(records, piece, revision) if revision else []
-    checks.sort(key=lambda check: check.check_type)
     shape: dict[str, Any] = {
         "piece_id": piece.id,
         "session_id": piece.session_id,
@@ -184,25 +174,20 @@ async def piece_show(args: argparse.Namespace) -> int:
     return OK
 
 
-async def revisions(records: Records, piece: Piece) -> list[Revision]:
-    """The piece's revisions in the order in which they were written."""
-    from memory.rows.content import Revision
-
-    rows = await records.list_rows(Revision, content_id=piece.id)
-    return sorted(rows, key=lambda row: (row.created_at, row.run, row.revision))
-
-
 async def piece_diff(args: argparse.Namespace) -> int:
     """Print what changed between two revisions; 0 also when nothing did."""
     import difflib
 
+    from memory.rows.checks import ComplianceCheck
     from runtime.commands.lookup import find_piece, parse_ref
 
     ref = parse_ref(args.id, what="piece")
     async with opened(args) as (runtime, brand):
         records = runtime.records.for_brand(brand)
         piece = await find_piece(records, ref)
-        rows = await revisions(records, piece)
+        rows = as_used(
+            await revisions(records, piece), await records.list_rows(ComplianceCheck, content_id=piece.id), piece
+        )
     if not rows:
         raise NotFound(f"piece {piece.id} is {piece.state}: it has no revision yet")
 
@@ -214,7 +199,7 @@ async def piece_diff(args: argparse.Namespace) -> int:
         return found[0]
 
     new = pick(args.new, "--to") if args.new else rows[-1]
-    before = [row for row in rows if row is not new][-1:] if args.new else rows[-2:-1]
+    before = rows[: rows.index(new)][-1:]
     old = pick(args.old, "--from") if args.old else (before[0] if before else None)
     was = post_lines(old.post) if old else []
     name = old.content_hash[:12] if old else "nothing"
@@ -252,7 +237,7 @@ async def piece_history(args: argparse.Namespace) -> int:
                 "revision": row.revision,
                 "present": row.content_hash == piece.content_hash,
                 "sealed": row.content_hash == piece.sealed_hash,
-                "checks": {c.check_type: str(c.check_result) for c in checks if c.content_hash == row.content_hash},
+                "checks": {c.check_type: str(c.check_result) for c in last_checks(checks, row.content_hash)},
                 "decision": str(review.decision) if review else "",
                 "reviewer": review.reviewer if review else "",
                 "decision_reason": review.reason if review else "",

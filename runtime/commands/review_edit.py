@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from config.errors import BadInput
+from config.errors import BadInput, Conflict
 from runtime.commands.common import FINDINGS, INTERRUPTED, OK, actor, emit, next_command, opened, run_threads
 from runtime.commands.review_view import edit_words, load_view
 
@@ -27,11 +27,16 @@ async def review_edit(args: argparse.Namespace) -> int:
     ref = parse_ref(args.id, what="piece")
     if bool(args.file) == bool(args.set):
         raise BadInput("give either --file F or --set FIELD=TEXT")
-    given = _read_post(args.file) if args.file else None
+    given, made_from = _read_post(args.file) if args.file else (None, "")
     async with opened(args) as (runtime, brand):
         records = runtime.records.for_brand(brand)
         view = await load_view(records, ref)
         piece, revision = view.piece, view.revision
+        if made_from not in ("", piece.content_hash):
+            raise Conflict(
+                f"--file {args.file} was made from {made_from[:12]}, and piece {piece.id} holds {piece.content_hash[:12]} now: "
+                f"take `review show {piece.id} --json` again, or leave `post` alone in the file to replace it all the same"
+            )
         values = given if given is not None else revision.post.model_dump(mode="json")
         for change in args.set:
             place, equals, text = change.partition("=")
@@ -42,7 +47,8 @@ async def review_edit(args: argparse.Namespace) -> int:
                     f"--set {change[:60]!r}: write FIELD=TEXT or FIELD[N]=TEXT with one of {', '.join(Post.model_fields)}"
                 )
             if found[2] is None:
-                values[name] = text.split("\n\n") if isinstance(values[name], list) else text
+                parts = [part for part in text.split("\n\n") if part.strip()]
+                values[name] = parts if isinstance(values[name], list) else text
                 continue
             if not isinstance(values[name], list) or int(found[2]) >= len(values[name]):
                 raise BadInput(f"--set {place}: {name} has no part {found[2]}: `review show` prints what there is")
@@ -55,7 +61,7 @@ async def review_edit(args: argparse.Namespace) -> int:
                 f"{args.file or '--set'}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
             ) from None
         post, followed = follow(revision.post, post)
-        await edit(runtime, brand, piece.id, post, by=actor(args, runtime.settings), reason=args.reason)
+        await edit(runtime, brand, piece.id, post, by=actor(args, runtime.settings), reason=args.reason, seen=piece)
 
         async def checked() -> bool:
             return (await records.get(Piece, id=piece.id)).state not in UNSETTLED
@@ -89,7 +95,8 @@ def followed_line(names: list[str]) -> list[str]:
     return [f"{', '.join(names)}: the old words were replaced by the new ones"] if names else []
 
 
-def _read_post(path: str) -> dict[str, Any]:
+def _read_post(path: str) -> tuple[dict[str, Any], str]:
+    """The post in the file; and the hash of the bytes that it was made from, where the file says so."""
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
         value = json.loads(text)
@@ -102,4 +109,4 @@ def _read_post(path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadInput(f"--file {path}: must hold one JSON object")
     post = value.get("post", value)
-    return dict(post) if isinstance(post, dict) else {}
+    return (dict(post) if isinstance(post, dict) else {}), str(value.get("content_hash", ""))

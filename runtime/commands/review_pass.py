@@ -184,8 +184,15 @@ class Desk:
                 fail(str(error))
                 if (_line("[e]dit it again, or anything else to leave it as it was > ")).strip().lower() != "e":
                     return False
+        if post == view.revision.post:  # other line ends, or blank lines: an editor's, not a human's
+            print("nothing was changed")
+            return False
         post, followed = follow(view.revision.post, post)
-        await edit(self._runtime, self._brand, view.piece.id, post, by=self._by)
+        try:
+            await edit(self._runtime, self._brand, view.piece.id, post, by=self._by, seen=view.piece)
+        except CopydeskError:
+            print(f"what you wrote is kept in {_kept(text, view.piece.id)}")
+            raise
         for line in followed_line(followed):
             print(line)
         self.counts["edited"] += 1
@@ -262,3 +269,11 @@ def _in_editor(text: str, name: str, preferred: str) -> str:
             return file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"what {printable(editor[:80])} left cannot be read ({error}): save it as UTF-8") from None
+
+
+def _kept(text: str, name: str) -> str:
+    """The path of a file of the human's own that holds `text`: work of an hour is not thrown away because somebody was faster."""
+    handle, path = tempfile.mkstemp(prefix=f"copydesk-{name}-", suffix=".txt")
+    with open(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path

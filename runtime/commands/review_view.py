@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from config.errors import Conflict
 from runtime.commands.common import OK, emit, next_command, opened, printable
+from runtime.commands.piece_texts import as_used, changed_lines, last_checks, revisions, with_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +36,7 @@ class View:
     titles: dict[str, str]
     """Of every source, also of one that is no longer there."""
     before: Revision | None
-    """The revision before this one; None for the first."""
+    """The text that this one replaced; None for the first."""
 
     @property
     def findings(self) -> list[Finding]:
@@ -48,14 +50,7 @@ class View:
 
     def changes(self) -> list[str]:
         """The lines that left (-) and came (+) since the revision before, by field; empty for the first."""
-        if self.before is None:
-            return []
-        diff = difflib.unified_diff(_lines(self.before.post), _lines(self.revision.post), lineterm="", n=0)
-        return [line for line in diff if not line.startswith(("---", "+++", "@@"))]
-
-
-def _lines(post: Post) -> list[str]:
-    return [f"{name}: {line}" for name, text in post.fields() for line in text.split("\n")]
+        return changed_lines(self.before.post, self.revision.post) if self.before is not None else []
 
 
 async def load_view(records: Records, ref: str) -> View:
@@ -64,7 +59,6 @@ async def load_view(records: Records, ref: str) -> View:
     from graphs.sources import titles_of
     from memory.rows.brand import BrandKnowledge
     from memory.rows.checks import ComplianceCheck
-    from memory.rows.content import Revision
     from runtime.commands.lookup import find_piece
 
     piece = await find_piece(records, ref)
@@ -72,19 +66,15 @@ async def load_view(records: Records, ref: str) -> View:
         raise Conflict(f"piece {piece.id} is {piece.state}: nothing is written yet")
     revision = await get_revision(records, piece)
     rows = await records.list_rows(ComplianceCheck, content_id=piece.id)
-    older = [
-        row
-        for row in await records.list_rows(Revision, content_id=piece.id)
-        if (row.created_at, row.run, row.revision) < (revision.created_at, revision.run, revision.revision)
-    ]
+    texts = as_used(await revisions(records, piece), rows, piece)
     known = await records.find_many(BrandKnowledge, [{"id": id} for id in revision.sources])
     return View(
         piece,
         revision,
-        sorted((row for row in rows if row.content_hash == piece.content_hash), key=lambda row: row.check_type),
+        last_checks(rows, piece.content_hash),
         {row.id: row for row in known},
         await titles_of(records, [piece.session_id], revision.sources),
-        max(older, key=lambda row: (row.created_at, row.run, row.revision), default=None),
+        next((row for row in reversed(texts) if row.content_hash != piece.content_hash), None),
     )
 
 
@@ -188,7 +178,8 @@ def counts(post: Post) -> list[str]:
 def draw_view(console: Console, view: View) -> None:
     """Draw everything that a decision needs, on `console`."""
     piece, revision = view.piece, view.revision
-    plain: dict[str, Any] = {"markup": False, "highlight": False}
+    # No `:fire:` becomes a picture here: what is printed is what there is.
+    plain: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
     console.print(
         f"{piece.platform} {piece.content_type}, day {piece.cycle_day} of {piece.cycle_key}: {piece.state}",
         style="bold",
@@ -203,7 +194,8 @@ def draw_view(console: Console, view: View) -> None:
     from rich.text import Text
 
     for name, _ in revision.post.fields():
-        console.print(Text(f"{name}: ", style="dim") + marked(view, name))
+        # Not folded by us: a line that is broken to fit loses its last space, and is copied with line ends of ours.
+        console.print(Text().append(f"{name}: ", "dim").append_text(marked(view, name)), soft_wrap=True)
     for finding in view.findings:
         console.print(
             f"\n{finding.severity} {printable(finding.rule)} in {finding.field}[{finding.start}:{finding.end}] {finding.quote!r}\n"
@@ -213,15 +205,26 @@ def draw_view(console: Console, view: View) -> None:
     console.print("\nChecks:", style="bold")
     for row in view.checks:
         console.print(printable(f"  {row.check_type}: {row.check_result}{_said(row)}"), **plain)
-    _draw_sources(console, view)
+    _draw_sources(console, view, plain)
     if revision.gaps:
         console.print("Gaps:", style="bold")
         for gap in revision.gaps:
             console.print(f"  {printable(gap)}", **plain)
     if changes := view.changes():
         console.print("Changed since the revision before:", style="bold")
-        for line in changes:
-            console.print(f"  {printable(line)}", style="red" if line.startswith("-") else "green", **plain)
+        for line, spans in with_words(changes):
+            console.print(_change(line, spans), soft_wrap=True)
+
+
+def _change(line: str, spans: Sequence[tuple[int, int]]) -> Text:
+    from rich.text import Text
+
+    colour = "red" if line.startswith("-") else "green"
+    shown, at = Text("  "), 0
+    for start, end in [*spans, (len(line), len(line))]:
+        shown.append(printable(line[at:start]), colour).append(printable(line[start:end]), f"{colour} reverse")
+        at = end
+    return shown
 
 
 def _said(row: ComplianceCheck) -> str:
@@ -243,10 +246,10 @@ def marked(view: View, field: str) -> Text:
         for at in range(finding.start, min(finding.end, len(text)))
     }
     shown = Text()
-    for at, char in enumerate(text):
-        severity = worst.get(at)
+    # A run at a time: an emoji of several characters, or a letter with its accent, is torn by a style a character.
+    for severity, run in groupby(range(len(text)), key=worst.get):
         style = "" if severity is None else "reverse red" if severity == "critical" else "reverse yellow"
-        shown.append(printable(char), style)
+        shown.append(printable("".join(text[at] for at in run)), style)
     return shown
 
 
@@ -279,14 +282,14 @@ def _draw_preview(console: Console, view: View) -> None:
         console.print(Panel(marked(view, "first_comment"), title="first comment", title_align="left"))
 
 
-def _draw_sources(console: Console, view: View) -> None:
+def _draw_sources(console: Console, view: View, plain: dict[str, Any]) -> None:
     if not view.revision.sources:
         return
     console.print("Sources:", style="bold")
     for id in view.revision.sources:
         title = printable(view.titles.get(id, "no longer there"))
         away = "" if _active(view, id) else "  REVOKED since this was written: read the sentences below again"
-        console.print(f"  {title} ({id[:8]}){away}", style="" if not away else "red", markup=False)
+        console.print(f"  {title} ({id[:8]}){away}", style="" if not away else "red", **plain)
         for sentence, source in view.revision.citations.items():
             if source == id:
-                console.print(f'    "{printable(sentence)}"', style="dim", markup=False)
+                console.print(f'    "{printable(sentence)}"', style="dim", **plain)
