@@ -6,13 +6,15 @@ wants to write the piece enqueues that task and claims it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 
 from config.errors import Busy, LeaseLost, NotFound
 from graphs.context import advance_piece_task, advance_session_task
-from memory.queue.protocol import Enqueued, Task
+from memory.queue.protocol import Enqueued, Lease, Task
 from runtime.compose import Runtime
 from runtime.guard import Heartbeat, TaskGuard
 
@@ -57,16 +59,7 @@ async def hold_task(
     known = await runtime.queue.find(task.id) is not None
     deadline = runtime.clock.boottime() + wait.total_seconds()
     while True:
-        if await runtime.queue.enqueue(task) == [Enqueued.DEAD]:
-            # Nobody can lease a dead task, and a human who mends its piece must: the row keeps why it died.
-            with suppress(NotFound):
-                await runtime.queue.requeue(task.id)
-        claimed = await runtime.queue.claim([task.queue], owner=runtime.owner, ttl=ttl, limit=1, only=[task.id])
-        if not claimed:  # a task that killed workers is given out alone only
-            claimed = await runtime.queue.claim(
-                [task.queue], owner=runtime.owner, ttl=ttl, limit=1, only=[task.id], solo=True
-            )
-        if claimed:
+        if claimed := await _enqueue_and_claim(runtime, task):
             break
         if runtime.clock.boottime() >= deadline:
             raise Busy(f"{what} is being worked on: try again in a moment")
@@ -83,3 +76,24 @@ async def hold_task(
         with suppress(LeaseLost):
             # Given back rather than completed when there may be work: a look too many costs nothing, a look too few a minute.
             await (runtime.queue.release(guard.lease) if look_again or known else runtime.queue.complete(guard.lease))
+
+
+async def _enqueue_and_claim(runtime: Runtime, task: Task) -> list[Lease]:
+    """The lease of `task`, which is enqueued if it is absent and revived if it is dead; none while somebody else holds it."""
+    queue = runtime.queue
+    claim = partial(queue.claim, [task.queue], owner=runtime.owner, ttl=runtime.settings.lease, limit=1, only=[task.id])
+    # Asked for in one turn of the loop, both are done in one go: between two calls, a worker that looks for work (in this process
+    # too) would take the task that was enqueued for us, and what is due at its minute would come late.
+    added, claimed = await asyncio.gather(queue.enqueue(task), claim(), return_exceptions=True)
+    if isinstance(added, BaseException):
+        for lease in () if isinstance(claimed, BaseException) else claimed:
+            await queue.release(lease)
+        raise added
+    if isinstance(claimed, BaseException):
+        raise claimed
+    if added == [Enqueued.DEAD]:
+        # Nobody can lease a dead task, and a human who mends its piece must: the row keeps why it died.
+        with suppress(NotFound):
+            await queue.requeue(task.id)
+        claimed = await claim()
+    return claimed or await claim(solo=True)  # a task that killed workers is given out alone only

@@ -177,11 +177,11 @@ class TaskQueue(Protocol):
         ...
 
     async def retry_at(self, lease: Lease, run_at: datetime, *, reason: str) -> None:
-        """Give the task back, not before `run_at`, with `attempts` counted up. Raises LeaseLost."""
+        """Give the task back, not before `run_at`, with `attempts` counted up; a mark `again` is forgotten. Raises LeaseLost."""
         ...
 
     async def release(self, lease: Lease, *, run_at: datetime | None = None) -> None:
-        """Give the task back uncounted, due now or at `run_at`. Raises LeaseLost."""
+        """Give the task back uncounted, due now or at `run_at`; a mark `again` is forgotten. Raises LeaseLost."""
         ...
 
     async def bury(self, lease: Lease, *, reason: str) -> None:
