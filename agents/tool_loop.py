@@ -44,6 +44,9 @@ def as_langchain(spec: ToolSpec, tools: Toolbox) -> StructuredTool:
 
 def told(answer: ToolAnswer) -> str:
     """What a model reads as the answer to its call: fenced, because tools return what strangers wrote."""
+    if answer.said:  # what the tool says is wrong may be a stranger's text as well
+        ours = answer.error.removeprefix(answer.said).removeprefix(": ")
+        return f"error: {ours}\n{fence({'tool': answer.call.name, 'error': answer.said}, nonce=new_token())}"
     if answer.result is None:
         return f"error: {answer.error}"
     result = answer.result

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -15,11 +17,12 @@ from structlog.testing import capture_logs
 
 from config.errors import LeaseLost, Unavailable
 from memory.rows.agents import AgentMemory
+from tests.fakes.checkout import ROOT
 from tests.fakes.toolbench import SECRET, Bench, add, open_bench
-from tools import calls as tool_calls
-from tools.calls import ToolBroke, ToolCall
+from tools.calls import MOST_ABANDONED, ToolCall
 from tools.context import CallLimits, ToolContext
 from tools.plugin_api import ToolFailed, ToolRetry, ToolSpec, tool
+from tools.running import ToolBroke, abandoned
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ async def test_a_tool_that_does_not_answer_is_cancelled_and_said_so(bench: Bench
     with pytest.raises(ToolFailed, match=r"tool 'slow' did not answer in 0\.01 s"):
         await box.call("slow")
     assert left.is_set()
-    assert not tool_calls._abandoned["slow"]
+    assert not abandoned["slow"]
 
 
 async def test_a_tool_that_ignores_cancellation_is_abandoned_its_place_is_free_and_nothing_it_does_is_written(
@@ -77,13 +80,13 @@ async def test_a_tool_that_ignores_cancellation_is_abandoned_its_place_is_free_a
     try:
         with pytest.raises(ToolFailed, match="did not answer"):
             await box.call("stubborn")
-        assert len(tool_calls._abandoned["stubborn"]) == 1
+        assert len(abandoned["stubborn"]) == 1
     finally:
         free.set()  # or the loop would wait for it when the test has failed
     await done.wait()
     await asyncio.sleep(0)
     assert not wrote
-    assert not tool_calls._abandoned["stubborn"]
+    assert not abandoned["stubborn"]
     assert await bench.records.find_by(AgentMemory, brand="acme") == []
     assert [event.name for event in await bench.events()] == []
 
@@ -133,10 +136,10 @@ async def test_a_call_that_fails_as_its_caller_is_cancelled_is_not_reported_as_f
         twice.cancel()
         await asyncio.wait({twice})
         assert twice.cancelled()
-        assert len(tool_calls._abandoned["fails_late"]) == 1, "it still runs, and counts"
+        assert len(abandoned["fails_late"]) == 1, "it still runs, and counts"
         del twice  # an error is reported when nobody holds its call any more
         stay.set()
-        await _until(lambda: not tool_calls._abandoned["fails_late"])
+        await _until(lambda: not abandoned["fails_late"])
         gc.collect()
         await asyncio.sleep(0)
     finally:
@@ -165,10 +168,10 @@ async def test_a_tool_that_never_ends_is_not_called_for_ever(bench: Bench) -> No
         for _ in range(12):
             with pytest.raises(ToolFailed):
                 await box.call("endless")
-        assert calls == tool_calls.MOST_ABANDONED
+        assert calls == MOST_ABANDONED
     finally:
         free.set()
-    await _until(lambda: not tool_calls._abandoned["endless"])
+    await _until(lambda: not abandoned["endless"])
     assert (await box.call("endless")).value == ""
 
 
@@ -222,10 +225,10 @@ async def test_a_sync_function_that_hangs_is_left_alone(bench: Bench) -> None:
     try:
         with pytest.raises(ToolFailed, match="did not answer"):
             await bench.box(hanging).call("hanging")
-        assert len(tool_calls._abandoned["hanging"]) == 1
+        assert len(abandoned["hanging"]) == 1
     finally:
         go.set()
-    await _until(lambda: not tool_calls._abandoned["hanging"])
+    await _until(lambda: not abandoned["hanging"])
 
 
 async def test_cancelling_the_step_cancels_its_tools(bench: Bench) -> None:
@@ -286,3 +289,109 @@ async def _told_of(bench: Bench, error: BaseException, make: Callable[[BaseExcep
     except ToolBroke as broke:
         return [str(broke)]
     return [answer.error]
+
+
+# Whatever it raises, and wherever
+
+
+class Own(BaseException):
+    pass
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+RAISED: list[tuple[BaseException, str]] = [
+    (StopIteration("x"), "raised (StopIteration|RuntimeError)"),
+    (Own("boom"), "raised Own: boom$"),
+    (GeneratorExit(), "raised GeneratorExit$"),
+    (KeyboardInterrupt(), "tried to end the process"),
+    (SystemExit(0), "tried to end the process"),
+    (BaseExceptionGroup("g", [Own("boom")]), "raised BaseExceptionGroup: g"),
+    (Mute(), "raised Mute: Mute without words"),
+    (RuntimeError("x" * 1_000_000), "raised RuntimeError: x{100}"),
+]
+
+
+@pytest.mark.parametrize(("error", "says"), RAISED, ids=[type(error).__name__ for error, _ in RAISED])
+@pytest.mark.parametrize("where", ["loop", "thread"])
+async def test_whatever_a_tool_raises_breaks_its_step_at_once_and_nothing_else(
+    bench: Bench, where: str, error: BaseException, says: str
+) -> None:
+    def in_thread() -> str:
+        """Break."""
+        raise error
+
+    async def in_loop() -> str:
+        """Break."""
+        raise error
+
+    spec = tool(agents={"research"}, timeout_s=300)(in_loop if where == "loop" else in_thread)
+    box = bench.box(spec)
+    with pytest.raises(ToolBroke, match=says) as broke:
+        await box.call(spec.name)
+    assert len(str(broke.value)) <= 300
+    assert [made.outcome for made in box.made] == ["broke"]
+    assert not abandoned[spec.name]
+
+
+async def test_a_thread_that_cancels_itself_does_not_cancel_the_step(bench: Bench) -> None:
+    @tool(agents={"research"}, timeout_s=300)
+    def leaves() -> str:
+        """Leave."""
+        raise asyncio.CancelledError
+
+    with pytest.raises(ToolFailed, match="tool 'leaves' cancelled itself"):
+        await bench.box(leaves).call("leaves")
+
+
+class Unreadable(dict[str, str]):
+    def items(self) -> Any:
+        raise KeyError("boom")
+
+
+async def test_a_result_that_breaks_as_it_is_read_breaks_the_step_and_is_named(bench: Bench) -> None:
+    @tool(agents={"research"})
+    async def odd() -> dict[str, str]:
+        """Return something odd."""
+        return Unreadable()
+
+    box = bench.box(odd)
+    with pytest.raises(ToolBroke, match="tool 'odd' returned what cannot be read: 'boom'"):
+        await box.call("odd")
+    assert [made.outcome for made in box.made] == ["broke"]
+
+
+FORKS = """
+import asyncio, os, sys
+from pathlib import Path
+from tests.fakes.toolbench import open_bench
+from tools.plugin_api import tool
+
+@tool(agents={"research"}, timeout_s=30)
+async def in_loop() -> int:
+    '''Fork, and forget it.'''
+    return os.fork()
+
+@tool(agents={"research"}, timeout_s=30)
+def in_thread() -> int:
+    '''Fork, and forget it.'''
+    return os.fork()
+
+async def main():
+    async with open_bench(Path(sys.argv[1])) as bench:
+        result = await bench.box(in_loop, in_thread).call(sys.argv[2])
+    status = os.waitstatus_to_exitcode(os.waitpid(result.value, 0)[1]) if result.value else "went on as a copy"
+    print(status, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("name", ["in_loop", "in_thread"])
+def test_the_copy_that_a_tool_makes_of_its_process_ends_there(tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-c", FORKS, str(tmp_path), name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "70\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, field_validator
 
 from config.errors import BadInput, DuplicateName
 from config.vocabulary import Trust
@@ -19,6 +20,7 @@ from tools.calls import ToolCall
 from tools.context import ToolContext
 from tools.plugin_api import ToolRetry, tool
 from tools.registry import ToolSet
+from tools.running import ToolBroke
 
 
 @pytest.fixture
@@ -264,3 +266,105 @@ async def test_a_right_call_gets_its_defaults_and_says_where_it_is_from(bench: B
     result = await bench.box(weather).call("weather", place="Rome", near=["Ostia"])
     assert result.value == {"place": "Rome", "days": 3, "unit": "c", "near": ["Ostia"]}
     assert (result.tool, result.trust, result.truncated) == ("weather", Trust.WEB, False)
+
+
+# What pydantic, and whoever writes a decorator in haste, would make of it
+
+
+def taking(name: str) -> Any:
+    """A function with one text of that name."""
+    made: dict[str, Any] = {}
+    source = f"async def take({name}: str = 'x') -> str:\n    '''Take.\n\n    Args:\n        {name}: A text.\n    '''\n"
+    exec(source + f"    return {name}\n", made)
+    return made["take"]
+
+
+@pytest.mark.parametrize("name", ["model_config", "model_extra", "copy", "schema", "json", "self", "_hidden", "größe"])
+def test_a_parameter_may_be_called_what_it_is(name: str) -> None:
+    spec = tool(agents={"research"})(taking(name))
+    assert list(spec.schema()["properties"]) == [name]
+    assert spec.parse({name: "light"}) == {name: "light"}
+    assert spec.parse({}) == {name: "x"}
+    with pytest.raises(ToolRetry, match=rf"take: {name} = 5: Input should be a valid string"):
+        spec.parse({name: 5})
+    with pytest.raises(ToolRetry, match=f"no argument 'nothing'; there are: {name}"):
+        spec.parse({"nothing": 5})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"agents": 5}, "must be a set of roles"),
+        ({}, "must be a set of roles"),
+        ({"agents": {"research"}, "timeout_s": "5"}, "timeout_s='5' must be above 0"),
+        ({"agents": {"research"}, "timeout_s": float("nan")}, "timeout_s=nan must be above 0"),
+        ({"agents": {"research"}, "timeout_s": None}, "timeout_s=None must be above 0"),
+    ],
+)
+def test_a_decorator_with_a_value_of_another_kind_is_refused_in_our_words(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        tool(**options)(taking("text"))
+
+
+def test_a_decorator_without_its_roles_says_how_it_is_written() -> None:
+    with pytest.raises(BadInput, match=r'take: write @tool\(agents=\{"research"\}\)'):
+        tool(taking("text"))
+
+
+def test_a_parameter_whose_entries_would_be_checked_too_late_is_refused() -> None:
+    async def late(a: Iterable[str]) -> str:
+        """Say something.
+
+        Args:
+            a: Texts.
+        """
+        return "".join(a)
+
+    with pytest.raises(BadInput, match="parameter 'a' would be checked as it is read: make it a list"):
+        tool(agents={"research"})(late)
+
+
+def test_words_behind_the_arguments_are_nobodys() -> None:
+    async def told(a: str) -> str:
+        """Say something.
+
+        Args:
+            a: A text,
+                of two lines.
+
+        Some more of it.
+
+        See also:
+            Another tool.
+        """
+        return a
+
+    spec = tool(agents={"research"})(told)
+    assert spec.schema()["properties"]["a"]["description"] == "A text, of two lines."
+    assert spec.description == "Say something."
+
+
+class Fussy(BaseModel):
+    size: int
+
+    @field_validator("size")
+    @classmethod
+    def looked_up(cls, size: int) -> int:
+        return {1: 1}[size]
+
+
+async def test_a_type_that_breaks_as_it_checks_itself_breaks_the_step_and_is_named(bench: Bench) -> None:
+    @tool(agents={"research"})
+    async def fussy(a: Fussy) -> int:
+        """Say something.
+
+        Args:
+            a: A size.
+        """
+        return a.size
+
+    box = bench.box(fussy)
+    assert (await box.call("fussy", a={"size": 1})).value == 1
+    with pytest.raises(ToolBroke, match="tool 'fussy' cannot check its arguments: 2"):
+        await box.call("fussy", a={"size": 2})
+    assert [made.outcome for made in box.made] == ["ok", "broke"]

@@ -17,9 +17,10 @@ from memory.rows.agents import AgentMemory
 from memory.rows.brand import Control
 from tests.fakes.checkout import ROOT
 from tests.fakes.toolbench import Bench, add, cyclic, open_bench
-from tools.calls import Toolbox, ToolBroke
+from tools.calls import Toolbox
 from tools.context import ToolContext
 from tools.plugin_api import ToolFailed, ToolRetry, ToolSpec, tool
+from tools.running import ToolBroke
 
 
 @pytest.fixture

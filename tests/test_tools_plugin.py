@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 
 import pytest
 
-from tests.cli_support import environment
+from tests.cli_support import Cli, cli, environment, quiet_process, small_brand
 from tests.fakes.checkout import ROOT, copy_checkout
+from tools.registry import ToolSet, shipped_tools
 
+__all__ = ["cli", "quiet_process"]  # fixtures
 PAGE = (ROOT / "docs" / "add-a-tool.md").read_text(encoding="utf-8")
 HOURS, DESK = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 PROJECT = tomllib.loads(re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[0])
@@ -106,6 +111,13 @@ BROKEN = {
         "tool silent:quiet has no docstring",
     ),
     "empty": ("x = 1\n", "has no tool in it"),
+    "bare": (
+        "from copydesk import tool\n@tool\nasync def undressed() -> str:\n    'Do.'\n    return ''\n",
+        "tool bare:undressed: write @tool(agents=",
+    ),
+    "stopped": ("class Stop(BaseException): pass\nraise Stop('here')", "Stop: here"),
+    "odd:x": ("x = (n for n in [1])", "odd:x holds something that is no tool"),
+    "two words:": ("", "names nothing: write it as module, or module:tool"),
     "greedy": (
         "from copydesk import tool\n@tool(agents={'research'}, effect='publish')\n"
         "async def post_it() -> None:\n    'Post it.'\n",
@@ -121,14 +133,16 @@ BROKEN = {
 def test_every_broken_plug_in_is_named_with_its_reason_and_takes_nothing_down(tmp_path: Path) -> None:
     site = tmp_path / "site"
     for name, (text, _) in BROKEN.items():
-        install(site, a_project(name, name), **{name: text})
+        module = name.partition(":")[0]
+        install(site, a_project(module.replace(" ", "-"), name), **{module: text})
     install(site, PROJECT, acme_hours=HOURS)
     done = run("tools", "list", site=site, data=tmp_path / "data")
     assert done.returncode == 0, done.stderr
     broken = [line for line in done.stdout.splitlines() if line.startswith("broken: ")]
     assert len(broken) == len(BROKEN)
     for name, (_, reason) in BROKEN.items():
-        assert any(f"{name} 1.0: " in line and reason in line for line in broken), (name, broken)
+        dist = name.partition(":")[0].replace(" ", "-")
+        assert any(f"{dist} 1.0: " in line and reason in line for line in broken), (name, broken)
     assert "sk-abcdef" not in done.stdout
     assert (
         run("tools", "run", "opening_hours", "--arg", "day=Monday", site=site, data=tmp_path / "data").returncode == 0
@@ -148,3 +162,107 @@ def test_of_two_plug_ins_with_one_name_neither_is_used(tmp_path: Path, order: tu
     assert "rename one" in done.stderr or "neither is used" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert os.linesep not in done.stdout
+
+
+NOISY = HOURS.replace(
+    "from copydesk import tool\n", "from copydesk import tool\n\nprint('hello from an import')\n"
+).replace('    return "closed"', '    print("hello from a call")\n    return "closed"')
+
+
+def test_what_a_plug_in_prints_is_not_in_the_json_of_a_command(tmp_path: Path) -> None:
+    site, data = tmp_path / "site", tmp_path / "data"
+    install(site, PROJECT, acme_hours=NOISY)
+    listed = run("tools", "list", "--json", site=site, data=data)
+    assert "opening_hours" in [one["name"] for one in json.loads(listed.stdout)["tools"]]
+    ran = run("tools", "run", "opening_hours", "--arg", "day=Monday", "--json", site=site, data=data)
+    assert json.loads(ran.stdout)["result"] == "closed"
+    assert (listed.stderr, ran.stderr) == (
+        "hello from an import\n",
+        "hello from an import\nhello from a call\n",
+    )
+
+
+def test_a_package_offers_the_tools_of_its_parts_and_a_part_named_besides_is_no_second_one(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    project = a_project("acme", "acme")
+    project["project"]["entry-points"]["copydesk.tools"]["part"] = "acme.hours"  # type: ignore[index]
+    install(site, project)
+    (site / "acme").mkdir()
+    (site / "acme" / "__init__.py").write_text(
+        "from acme.hours import opening_hours\nfrom tools.builtin.claims import claims\n"
+    )
+    (site / "acme" / "hours.py").write_text(HOURS)
+    found = json.loads(run("tools", "list", "--json", site=site, data=tmp_path / "data").stdout)
+    assert [one["from"] for one in found["tools"] if one["name"] == "opening_hours"] == ["acme 1.0"]
+    assert found["broken"] == []
+
+
+ARGUMENTS = """
+from enum import IntEnum
+from dataclasses import dataclass
+from copydesk import tool
+
+class Size(IntEnum):
+    SMALL = 1
+
+@dataclass
+class Box:
+    width: int
+
+@tool(agents={"research"})
+async def measure(
+    many: int | None = None, size: Size = Size.SMALL, box: Box | None = None, name: str | None = None,
+    both: int | str = 0, tags: list[str] | None = None,
+) -> list[str]:
+    \"\"\"Measure.
+
+    Args:
+        many: How many.
+        size: Which size.
+        box: Which box.
+        name: Whose.
+        both: A number or a text.
+        tags: Words.
+    \"\"\"
+    return [repr(many), repr(size), repr(box), repr(name), repr(both), repr(tags)]
+"""
+
+
+def test_an_argument_is_typed_as_what_the_tool_takes_is_written(tmp_path: Path) -> None:
+    site, data = tmp_path / "site", tmp_path / "data"
+    install(site, a_project("sizes", "sizes"), sizes=ARGUMENTS)
+
+    def measured(*argv: str) -> subprocess.CompletedProcess[str]:
+        words = [word for text in argv for word in ("--arg", text)]
+        return run("tools", "run", "measure", *words, "--json", site=site, data=data)
+
+    given = ("many=3", "size=1", 'box={"width": 2}', "name=5", "both=7", 'tags=["a"]')
+    assert json.loads(measured(*given).stdout)["result"] == [
+        "3", "<Size.SMALL: 1>", "Box(width=2)", "'5'", "'7'", "['a']",
+    ]  # fmt: skip
+    wrong = measured("many=three")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "--arg many=three: write the value as JSON" in wrong.stderr
+    twice = run("tools", "run", "measure", "--json-args", '{"many": 1, "many": 2}', site=site, data=data)
+    assert (twice.returncode, "'many' twice" in twice.stderr) == (2, True)
+    shown = run("tools", "show", "measure", site=site, data=data).stdout
+    assert "many (integer or null, default null): How many." in shown
+    assert "size (one of 1, default 1): Which size." in shown
+    assert "box (object or null, default null): Which box." in shown
+
+
+def test_what_a_tool_prints_while_a_post_is_made_is_not_in_the_json(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = shipped_tools()
+    spec = tools.get("search_knowledge")
+
+    @wraps(spec.function)
+    async def noisy(*args: object, **kwargs: object) -> object:
+        print("hello from a call")
+        return await spec.function(*args, **kwargs)
+
+    loud = ToolSet({**tools.tools, spec.name: replace(spec, function=noisy)})
+    monkeypatch.setattr("agents.agent.shipped_tools", lambda: loud)
+    small_brand(cli)
+    made = cli("create", "--platform", "instagram", "--type", "quote", "--topic", "light", "--json")
+    assert made.json["session_id"]
+    assert "hello from a call" in made.err

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from config.vocabulary import Trust
 from tests.fakes.toolbench import cyclic
-from tools.plugin_api import ToolFailed
+from tools.plugin_api import Sourced, ToolFailed
 from tools.results import MAX_BYTES, to_result
 
 
@@ -128,3 +128,33 @@ def test_no_result_is_over_its_size_and_a_whole_one_is_whole(value: Any, limit: 
     assert len(json.dumps(result.value, ensure_ascii=False, allow_nan=False).encode()) <= limit
     if not result.truncated:
         assert to_result("t", result.value, trust=Trust.WEB, limit=10**6).value == result.value
+
+
+def test_a_source_inside_a_result_makes_all_of_it_as_trusted_as_the_least() -> None:
+    read = [Sourced("ours", Trust.BRAND, ("a",)), {"found": Sourced("theirs", Trust.WEB, ("https://x.example", "a"))}]
+    result = to_result("t", read, trust=Trust.OPERATOR)
+    assert result.value == ["ours", {"found": "theirs"}]
+    assert (result.trust, result.sources) == (Trust.WEB, ("a", "https://x.example"))
+    outer = to_result("t", Sourced(read, Trust.OPERATOR, ("b",)), trust=Trust.BRAND)
+    assert (outer.trust, outer.sources) == (Trust.WEB, ("b", "a", "https://x.example"))
+    assert to_result("t", Sourced("x", Trust.OPERATOR), trust=Trust.WEB).trust is Trust.OPERATOR
+
+
+def test_sources_are_short_texts_and_not_too_many() -> None:
+    many = tuple(f"{n}\x1b[31m" + "y" * 10_000 for n in range(1000))
+    sources = to_result("t", Sourced("x", Trust.WEB, many), trust=Trust.WEB).sources
+    assert len(sources) == 200
+    assert all(len(source) <= 500 and source.isprintable() for source in sources)
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        (Sourced("x", "nobody"), "a trust 'nobody': use one of operator, brand, web, model"),  # type: ignore[arg-type]
+        (Sourced("x", Trust.WEB, "abc"), "sources that are a str: give a tuple of texts"),  # type: ignore[arg-type]
+        (Sourced("x", Trust.WEB, 5), "sources that are a int"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_source_that_says_nothing_is_refused(said: Sourced, says: str) -> None:
+    with pytest.raises(ToolFailed, match=f"tool 't' returned {says}"):
+        to_result("t", said, trust=Trust.WEB)

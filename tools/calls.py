@@ -6,11 +6,8 @@ Our own code and a model go through the same door: `Toolbox.call` and `Toolbox.a
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import inspect
-import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -22,7 +19,7 @@ from config.brand_profile import BrandProfile
 from config.clock import Clock
 from config.errors import CopydeskError, LeaseLost, UnknownTool
 from config.ids import new_id
-from config.log import escape, redact
+from config.log import escape
 from config.vocabulary import AgentType, Step, Trust
 from memory.embedding.protocol import Embedder
 from memory.records.protocol import Records
@@ -32,6 +29,7 @@ from tools.context import Call, CallLimits, ToolContext, ToolRecords
 from tools.plugin_api import Effect, ToolFailed, ToolRetry, ToolSpec
 from tools.registry import ToolSet, may
 from tools.results import ToolResult, to_result
+from tools.running import ToolBroke, abandoned, give_up, one_line, returned, start
 
 log = structlog.get_logger(__name__)
 READ_ONLY: frozenset[Effect] = frozenset({"read"})
@@ -40,17 +38,14 @@ MOST_ABANDONED = 8
 """Calls of one tool that were given up and still run; with so many it is not called again in this process."""
 MOST_NOTED = 40
 """Calls that the record of one step names; the others are counted."""
-_abandoned: defaultdict[str, set[asyncio.Future[Any]]] = defaultdict(set)
+SAID = "these are the words of the tool"
+"""A note on an error that a tool raised for its caller: a model reads it fenced, as it reads what a tool returns."""
 
 
 class ToolRefused(ToolFailed):
     """This role may not make this call here. Nothing happened."""
 
     exit_code = 2
-
-
-class ToolBroke(CopydeskError):
-    """The tool raised something that it did not mean for its caller: the step fails."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +64,8 @@ class ToolAnswer:
     call: ToolCall
     result: ToolResult | None = None
     error: str = ""
+    said: str = ""
+    """What of `error` the tool said itself, in words that may be a stranger's."""
     over: bool = False
     """It was beyond what one answer may ask for, and was not looked at."""
 
@@ -155,39 +152,37 @@ class Toolbox:
         except ToolRetry as error:
             self._mistakes[call.name] += 1
             again = "mend it and call again" if self._mistakes[call.name] == 1 else "do not call it again"
-            return ToolAnswer(call, error=f"{_line(error)}: {again}")
+            return ToolAnswer(call, error=f"{one_line(error)}: {again}", said=_said(error))
         except (ToolRefused, UnknownTool) as error:
             if self._mistakes[call.name] > 1:
-                return ToolAnswer(call, error=_line(error))
-            self._note("model", call.name, call.arguments, "refused", _line(error))
-            return ToolAnswer(call, error=_line(unknown))
+                return ToolAnswer(call, error=one_line(error))
+            self._note("model", call.name, call.arguments, "refused", one_line(error))
+            return ToolAnswer(call, error=one_line(unknown))
         except ToolFailed as error:
-            return ToolAnswer(call, error=f"{_line(error)}: do not call it again")
+            return ToolAnswer(call, error=f"{one_line(error)}: do not call it again", said=_said(error))
 
     async def _make(self, by: Literal["code", "model"], name: str, arguments: str | Mapping[str, Any]) -> ToolResult:
         try:
             spec = self._tools.get(name)
             if objection := self._objection(spec):
                 raise ToolRefused(objection)
-            checked = spec.parse(arguments if isinstance(arguments, str) else dict(arguments))
+            checked = _parsed(spec, arguments)
             if spec.effect == "publish":
                 self._permit = None  # one permit, one call: whatever becomes of it
             result = await self._run(spec, checked)
         except ToolRetry as error:
-            self._note(by, name, arguments, "retry", _line(error))
+            self._note(by, name, arguments, "retry", one_line(error))
             raise
         except (ToolRefused, UnknownTool) as error:
             if by == "code":
-                self._note(by, name, arguments, "refused", _line(error))
+                self._note(by, name, arguments, "refused", one_line(error))
             raise
         except ToolFailed as error:
-            self._note(by, name, arguments, "failed", _line(error))
+            self._note(by, name, arguments, "failed", one_line(error))
             raise
         except CopydeskError as error:
-            self._note(by, name, arguments, "broke", _line(error))
+            self._note(by, name, arguments, "broke", one_line(error))
             raise
-        if spec.effect == "read" and result.trust in UNTRUSTED:
-            self._read_from = result.trust
         self._note(by, name, arguments, "ok", _counted(result))
         return result
 
@@ -216,15 +211,14 @@ class Toolbox:
         )
 
     async def _run(self, spec: ToolSpec, arguments: dict[str, Any]) -> ToolResult:
-        if len(_abandoned[spec.name]) >= MOST_ABANDONED:
+        if len(abandoned[spec.name]) >= MOST_ABANDONED:
             raise ToolFailed(
                 f"tool {spec.name!r} does not end when it is told to: {MOST_ABANDONED} calls of it still run"
             )
         call = Call(spec.name, spec.effect)
         if spec.context_parameter:
             arguments = {**arguments, spec.context_parameter: self._context(call)}
-        begun, running = self._clock.boottime(), _start(spec, arguments)
-        running.add_done_callback(_looked_at)
+        begun, running = self._clock.boottime(), start(spec, arguments)
         try:
             await asyncio.wait({running}, timeout=spec.timeout_s)
             took = self._clock.boottime() - begun
@@ -232,12 +226,32 @@ class Toolbox:
                 if took > spec.timeout_s + self._limits.grace_s:
                     # It would have been cancelled in time, had the loop been free to do it.
                     log.warning("tool.blocked_loop", tool=spec.name, seconds=round(took, 1))
-                return to_result(spec.name, _returned(spec, running), trust=spec.trust, limit=self._limits.result_bytes)
+                return self._heard(spec, running)
             raise ToolFailed(f"tool {spec.name!r} did not answer in {spec.timeout_s:g} s")
         finally:
             call.over = "its call is over"
             if not running.done():
-                await _give_up(spec, running, self._limits.grace_s)
+                await give_up(spec, running, self._limits.grace_s)
+
+    def _heard(self, spec: ToolSpec, running: asyncio.Future[Any]) -> ToolResult:
+        """What the call came to, noting whose words this step has read: those of a failure are the tool's words too."""
+        try:
+            value = returned(spec, running)
+        except (ToolRetry, ToolFailed) as error:
+            error.add_note(SAID)
+            if spec.effect == "read" and spec.trust in UNTRUSTED:
+                self._read_from = spec.trust
+            raise
+        try:
+            result = to_result(spec.name, value, trust=spec.trust, limit=self._limits.result_bytes)
+        except ToolFailed:
+            raise
+        except Exception as error:  # a value of the tool's own making runs its code as it is read
+            raise ToolBroke(f"tool {spec.name!r} returned what cannot be read: {one_line(error)}") from error
+        # A tool that acts is trusted to name its result; one that hands on what others wrote says so.
+        if result.trust in UNTRUSTED and (spec.effect == "read" or result.trust is not spec.trust):
+            self._read_from = result.trust
+        return result
 
     def _context(self, call: Call) -> ToolContext:
         return ToolContext(
@@ -255,7 +269,7 @@ class Toolbox:
 
     def _note(self, by: Literal["code", "model"], tool: str, arguments: Any, outcome: Any, note: str) -> None:
         told = arguments if isinstance(arguments, str) else ", ".join(f"{k}={_short(v)}" for k, v in arguments.items())
-        self.made.append(NotedCall(escape(tool)[:64], by, _line(told), outcome, note))
+        self.made.append(NotedCall(escape(tool)[:64], by, one_line(told), outcome, note))
 
     async def record(self) -> None:
         """Append the event that says what this step called; nothing when it called nothing."""
@@ -294,73 +308,6 @@ class Toolbox:
                 await self.record()
 
 
-def _start(spec: ToolSpec, arguments: dict[str, Any]) -> asyncio.Future[Any]:
-    """The call as something that can be waited for; cancelling an async tool is asking it to leave."""
-    if inspect.iscoroutinefunction(spec.function):
-        return asyncio.ensure_future(_contained(spec, arguments))
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(set_it: Callable[[Any], None], value: Any) -> None:
-        if not future.done():
-            set_it(value)
-
-    def work() -> None:
-        try:
-            outcome, value = future.set_result, context.run(spec.function, **arguments)
-        except (Exception, SystemExit) as error:  # carried to whoever awaits the call
-            outcome, value = future.set_exception, _exited(spec, error)
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, outcome, value)
-
-    # A thread of its own: one that never ends would hold a place of the loop's pool for ever, and the exit of the process.
-    threading.Thread(target=work, name=f"tool-{spec.name}", daemon=True).start()
-    return future
-
-
-async def _contained(spec: ToolSpec, arguments: dict[str, Any]) -> Any:
-    try:
-        return await spec.function(**arguments)
-    except SystemExit as error:
-        # In a task it would end the event loop, and with it every other task of the worker.
-        raise _exited(spec, error) from None
-
-
-def _exited(spec: ToolSpec, error: BaseException) -> BaseException:
-    return ToolBroke(f"tool {spec.name!r} tried to end the process") if isinstance(error, SystemExit) else error
-
-
-def _returned(spec: ToolSpec, running: asyncio.Future[Any]) -> Any:
-    if running.cancelled():
-        raise ToolFailed(f"tool {spec.name!r} cancelled itself")
-    try:
-        return running.result()
-    except CopydeskError:
-        raise
-    except Exception as error:  # whatever it is, it fails the step under our name, its text masked
-        raise ToolBroke(f"tool {spec.name!r} raised {_line(f'{type(error).__name__}: {error}')}") from error
-
-
-async def _give_up(spec: ToolSpec, running: asyncio.Future[Any], grace_s: float) -> None:
-    """Ask the call to leave; one that stays is left to itself: its slot is free, and what it still does is not written."""
-    try:
-        if isinstance(running, asyncio.Task):
-            running.cancel()
-            await asyncio.wait({running}, timeout=grace_s)
-    finally:  # also when the caller is cancelled once more, meanwhile
-        if not running.done():
-            _abandoned[spec.name].add(running)
-            log.warning("tool.abandoned", tool=spec.name, running=len(_abandoned[spec.name]))
-            running.add_done_callback(_abandoned[spec.name].discard)
-
-
-def _looked_at(running: asyncio.Future[Any]) -> None:
-    """Its caller may have been cancelled in the moment in which it failed: nobody is to report its error as forgotten."""
-    if not running.cancelled():
-        running.exception()
-
-
 def _counted(result: ToolResult) -> str:
     value, cut = result.value, ", cut short" if result.truncated else ""
     size = f"{len(value)} entries" if isinstance(value, list | dict) else type(value).__name__
@@ -372,6 +319,14 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _line(text: object) -> str:
-    """One line without secrets, short enough for a prompt and a row."""
-    return escape(redact(" ".join(str(text).split())))[:300]
+def _said(error: CopydeskError) -> str:
+    return one_line(error) if SAID in getattr(error, "__notes__", ()) else ""
+
+
+def _parsed(spec: ToolSpec, arguments: str | Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return spec.parse(arguments if isinstance(arguments, str) else dict(arguments))
+    except CopydeskError:
+        raise
+    except Exception as error:  # a type of the tool's own may check itself, with code that is the tool's
+        raise ToolBroke(f"tool {spec.name!r} cannot check its arguments: {one_line(error)}") from error

@@ -18,7 +18,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -31,6 +31,8 @@ from config.vocabulary import AgentType, Trust
 Effect = Literal["read", "write", "publish"]
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
 MAX_TIMEOUT_S = 300.0
+_LAZY = (Iterable, Iterator, Generator)
+"""What pydantic checks entry by entry, inside the tool, where a wrong entry is the tool's mistake and no longer the caller's."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SECTION = re.compile(r"(Args|Arguments|Returns|Raises|Yields|Example|Examples|Note|Notes):\s*")
 _ARGUMENT = re.compile(r"(\*{0,2}\w+)(?:\s*\([^)]*\))?:\s*(.*)")
@@ -102,21 +104,30 @@ class ToolSpec:
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             where = ".".join(map(str, first["loc"])) or "arguments"
-            known = ", ".join(self.arguments.model_fields) or "none"
+            known = ", ".join(self._names()) or "none"
             if first["type"] == "extra_forbidden":
                 raise ToolRetry(f"{self.name}: no argument {where[:80]!r}; there are: {known}") from None
             given = "" if first["type"] in ("missing", "json_invalid") else f" = {first['input']!r:.120}"
             raise ToolRetry(f"{self.name}: {where[:80]}{given}: {first['msg'][:200]}") from None
         except (ValueError, TypeError, RecursionError) as error:
             raise ToolRetry(f"{self.name}: the arguments are not plain JSON: {error!s:.200}") from None
-        return {name: getattr(model, name) for name in self.arguments.model_fields}
+        return {name: getattr(model, _field(name)) for name in self._names()}
+
+    def _names(self) -> list[str]:
+        return [str(info.alias) for info in self.arguments.model_fields.values()]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
 
 def tool(
-    *, agents: Collection[str], effect: Effect = "read", timeout_s: float = 10.0, trust: str = "web"
+    bare: object = None,
+    /,
+    *,
+    agents: Collection[str] = (),
+    effect: Effect = "read",
+    timeout_s: float = 10.0,
+    trust: str = "web",
 ) -> Callable[[Callable[..., Any]], ToolSpec]:
     """Make a tool of a typed function with a docstring whose `Args:` describe every parameter.
 
@@ -127,6 +138,9 @@ def tool(
 
     Raises BadInput in one line that names the function, when anything of that is missing.
     """
+    if bare is not None:
+        name = f"{getattr(bare, '__module__', '?')}:{getattr(bare, '__name__', bare)!s:.60}"
+        raise BadInput(f'tool {name}: write @tool(agents={{"research"}}), naming the roles that may call it')
 
     def make(function: Callable[..., Any]) -> ToolSpec:
         name = getattr(function, "__name__", repr(function))
@@ -140,7 +154,7 @@ def tool(
         roles = _roles(agents, where)
         if effect not in EFFECTS:
             raise BadInput(f"{where}: effect {effect!r} is not one of {', '.join(EFFECTS)}")
-        if isinstance(timeout_s, bool) or not 0 < timeout_s <= MAX_TIMEOUT_S:
+        if type(timeout_s) not in (int, float) or not 0 < timeout_s <= MAX_TIMEOUT_S:
             raise BadInput(f"{where}: timeout_s={timeout_s!r} must be above 0 and at most {MAX_TIMEOUT_S:g} seconds")
         if trust not in list(Trust):
             raise BadInput(f"{where}: trust {trust!r} is not one of {', '.join(Trust)}")
@@ -154,7 +168,7 @@ def tool(
 
 
 def _roles(agents: Collection[str], where: str) -> frozenset[AgentType]:
-    if isinstance(agents, str) or not agents:
+    if isinstance(agents, str) or not isinstance(agents, Collection) or not agents:
         raise BadInput(f'{where}: agents={agents!r} must be a set of roles, such as agents={{"research"}}')
     unknown = sorted(str(agent) for agent in agents if agent not in list(AgentType))
     if unknown:
@@ -175,6 +189,9 @@ def _docstring(function: Callable[..., Any], where: str) -> tuple[str, dict[str,
         elif section in ("Args", "Arguments") and line.strip():
             depth = len(line) - len(line.lstrip())
             indent = indent or depth
+            if depth < indent:  # words behind the section, or one of another name: nothing about an argument
+                section = "after"
+                continue
             entry = _ARGUMENT.fullmatch(line.strip()) if depth <= indent else None
             if entry:
                 name = entry[1]
@@ -196,6 +213,7 @@ def _arguments(function: Callable[..., Any], told: dict[str, str], where: str) -
     except Exception as error:  # an annotation is any expression: whatever it raises is the author's to read
         raise BadInput(f"{where}: its annotations cannot be read: {type(error).__name__}: {error!s:.160}") from None
     fields: dict[str, Any] = {}
+    known = list[str]()
     context_parameter = ""
     for name, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -210,11 +228,15 @@ def _arguments(function: Callable[..., Any], told: dict[str, str], where: str) -
         if not told.get(name):
             raise BadInput(f"{where}: its docstring does not say what {name!r} is: add a line to `Args:`")
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (hints[name], Field(default, description=told[name]))
+        if typing.get_origin(hints[name]) in _LAZY:
+            raise BadInput(f"{where}: parameter {name!r} would be checked as it is read: make it a list")
+        # By another name inside: `copy`, `schema` and `model_config` mean something to pydantic, and are fine names.
+        fields[_field(name)] = (hints[name], Field(default, alias=name, description=told[name]))
+        known.append(name)
     if "return" not in hints:
         raise BadInput(f"{where}: says not what it returns: annotate it, such as -> list[str]")
     for name in told:
-        if name not in fields:
+        if name not in known:
             raise BadInput(f"{where}: its docstring describes {name!r}, which is not one of its parameters")
     config = ConfigDict(extra="forbid", strict=True, validate_default=True, protected_namespaces=())
     title = function.__name__
@@ -226,15 +248,21 @@ def _arguments(function: Callable[..., Any], told: dict[str, str], where: str) -
                 create_model(title, __config__=config, **{name: fields[name]})()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise BadInput(f"{where}: the default of {'.'.join(map(str, first['loc']))} is wrong: {first['msg']}") from None
+        raise BadInput(
+            f"{where}: the default of {'.'.join(map(str, first['loc'])).removeprefix(_field(''))} is wrong: {first['msg']}"
+        ) from None
     except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError, ValueError) as error:
         reason = str(error).split("\n")[0][:200]
         raise BadInput(f"{where}: its parameters have no JSON Schema: {reason}") from None
     return model, context_parameter
 
 
+def _field(name: str) -> str:
+    return f"arg_{name}"
+
+
 def specs_in(module: types.ModuleType) -> list[ToolSpec]:
-    """The tools that are written in `module` itself, by name; those that it imports from elsewhere are not its own."""
+    """The tools that are written in `module`, or in its parts if it is a package, by name; not what it imports from elsewhere."""
     found = {id(value): value for value in vars(module).values() if isinstance(value, ToolSpec)}
-    own = [spec for spec in found.values() if spec.function.__module__ == module.__name__]
+    own = [spec for spec in found.values() if f"{spec.function.__module__}.".startswith(f"{module.__name__}.")]
     return sorted(own, key=lambda spec: spec.name)

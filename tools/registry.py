@@ -16,10 +16,13 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
+import sys
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 from config.errors import BadInput, CopydeskError, DuplicateName, UnknownTool
 from config.vocabulary import AgentType, nearest
@@ -118,6 +121,8 @@ def discover(builtin: str = BUILTIN, group: str = GROUP) -> ToolSet:
     lost: set[str] = set()
     for name, place, specs in _plugins(group, broken):
         for spec in specs:
+            if theirs.get(spec.name) is spec:  # a package and a part of it, both named
+                continue
             clash = where.get(spec.name) or taken.get(spec.name)
             if clash:
                 broken.append(Broken(spec.name, place, f"{clash} has a tool of that name too: rename one"))
@@ -151,12 +156,13 @@ def _builtin_modules(package: str, broken: list[Broken]) -> Iterator[tuple[str, 
     for found in sorted(pkgutil.iter_modules(folder.__path__), key=lambda module: module.name):
         name = f"{package}.{found.name}"
         try:
-            yield name, importlib.import_module(name)
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # a dropped-in file is anybody's code: one bad file must not stop the others
+            module = _quietly(partial(importlib.import_module, name))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a dropped-in file is anybody's code: one bad file must not stop the others
             broken.append(Broken(found.name, name, _reason(error)))
+        else:
+            yield name, module
 
 
 def _plugins(group: str, broken: list[Broken]) -> Iterator[tuple[str, str, list[ToolSpec]]]:
@@ -166,23 +172,36 @@ def _plugins(group: str, broken: list[Broken]) -> Iterator[tuple[str, str, list[
         if (point.name, point.value) in seen:  # a distribution that is on the path twice is still one
             continue
         seen.add((point.name, point.value))
-        place = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+        # Without its METADATA a distribution has neither.
+        place = f"{point.dist.name} {point.dist.version}" if point.dist and point.dist.name else point.value
         try:
-            loaded = point.load()
-            if isinstance(loaded, types.ModuleType):
-                specs = specs_in(loaded)
-            else:
-                listed = [loaded] if isinstance(loaded, ToolSpec) else list(loaded)
-                specs = [spec for spec in listed if isinstance(spec, ToolSpec)]
-                if len(specs) < len(listed):
-                    raise TypeError(f"{point.value} holds something that is no tool: decorate it with @tool")
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # a plug-in is anybody's code: one bad plug-in must not stop the others
+            specs = _tools_of(point)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plug-in is anybody's code: one bad plug-in must not stop the others
             broken.append(Broken(point.name, place, _reason(error)))
             continue
         yield point.name, place, specs
+
+
+def _tools_of(point: importlib.metadata.EntryPoint) -> list[ToolSpec]:
+    """The tools that an entry point names. Raises BadInput for anything else, and whatever its import raises."""
+    if point.pattern.match(point.value) is None:
+        raise BadInput(f"entry point {point.value[:80]!r} names nothing: write it as module, or module:tool")
+    loaded = _quietly(point.load)
+    if isinstance(loaded, types.ModuleType):
+        return specs_in(loaded)
+    listed = list(loaded) if isinstance(loaded, list | tuple | set | frozenset) else [loaded]
+    specs = [spec for spec in listed if isinstance(spec, ToolSpec)]
+    if len(specs) < len(listed):
+        raise BadInput(f"{point.value} holds something that is no tool: decorate it with @tool")
+    return list({id(spec): spec for spec in specs}.values())
+
+
+def _quietly(load: Callable[[], Any]) -> Any:
+    """What `load` returns; what it prints meanwhile is nobody's output, and goes to stderr."""
+    with redirect_stdout(sys.stderr):
+        return load()
 
 
 def _reason(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -17,12 +17,15 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from config.vocabulary import Trust
-from tools.plugin_api import Sourced, ToolFailed
+from tools.plugin_api import Sourced, ToolFailed, least_trusted
 from tools.text import HIDDEN
 
 MAX_BYTES = 64 * 1024
 """Of one result, as UTF-8 JSON: what fits a prompt and a row."""
 DEEPEST = 32
+MOST_SOURCES = 200
+LONGEST_SOURCE = 500
+"""Characters of one source: an id or an address."""
 _BIGGEST = 2**63
 
 
@@ -47,15 +50,17 @@ class ToolResult:
 def to_result(tool: str, returned: Any, *, trust: Trust, limit: int = MAX_BYTES) -> ToolResult:
     """`returned` as a result of at most `limit` bytes of JSON; lists lose their end first, texts theirs.
 
-    None is a result. Raises ToolFailed for what has no plain form: bytes that are not text, a value inside itself, something
-    nested too deep, a coroutine or generator, an object.
+    None is a result. A `Sourced` says where it is from; one inside another value makes all of it as trusted as the least of it.
+    Raises ToolFailed for what has no plain form: bytes that are not text, a value inside itself, something nested too deep, a
+    coroutine or generator, an object.
     """
-    sources: tuple[str, ...] = ()
-    if isinstance(returned, Sourced):
-        returned, trust, sources = returned.value, Trust(returned.trust), tuple(map(str, returned.sources[:200]))
     plain = _Plain(tool, limit)
+    if isinstance(returned, Sourced):
+        trust = plain.credit(returned)
+        returned = returned.value
     value = plain.of(returned, 0)
-    return ToolResult(tool, value, trust, sources, plain.cut)
+    trust = least_trusted({trust, *plain.trusts})
+    return ToolResult(tool, value, trust, tuple(plain.sources), plain.cut)
 
 
 class _Plain:
@@ -63,13 +68,29 @@ class _Plain:
 
     def __init__(self, tool: str, limit: int) -> None:
         self.tool, self.left, self.cut = tool, limit, False
+        self.trusts: set[Trust] = set()
+        self.sources: dict[str, None] = {}
         self._inside: set[int] = set()
+
+    def credit(self, said: Sourced) -> Trust:
+        """Note where something is from; how far it is trusted. Raises ToolFailed for what says neither."""
+        if said.trust not in list(Trust):
+            raise self._refused(f"a trust {said.trust!r:.40}: use one of {', '.join(Trust)}")
+        if isinstance(said.sources, str) or not isinstance(said.sources, Collection):
+            raise self._refused(f"sources that are a {type(said.sources).__name__}: give a tuple of texts")
+        for source in said.sources:
+            if len(self.sources) < MOST_SOURCES:
+                self.sources[_clean(str(source)[:LONGEST_SOURCE])] = None
+        return Trust(said.trust)
 
     def of(self, value: Any, depth: int) -> Any:
         if depth > DEEPEST:
             raise self._refused(f"something nested deeper than {DEEPEST}")
         if isinstance(value, Enum):
             value = value.value
+        if isinstance(value, Sourced):
+            self.trusts.add(self.credit(value))
+            return self.of(value.value, depth + 1)
         if value is None or isinstance(value, bool):
             return self._spent(value, 4 if value is not False else 5)
         if isinstance(value, int):
@@ -160,7 +181,7 @@ class _Plain:
     def _text(self, text: str) -> str:
         if len(text) > self.left:
             text, self.cut = text[: max(self.left, 0)], True
-        text = HIDDEN.sub("", text).encode("utf-8", "replace").decode()
+        text = _clean(text)
         size = _size(text)
         while size > self.left and text:
             self.cut = True
@@ -175,6 +196,10 @@ class _Plain:
 
     def _refused(self, what: str) -> ToolFailed:
         return ToolFailed(f"tool {self.tool!r} returned {what}")
+
+
+def _clean(text: str) -> str:
+    return HIDDEN.sub("", text).encode("utf-8", "replace").decode()
 
 
 def _size(text: str) -> int:

@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stdout
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -343,7 +343,8 @@ async def run_threads(
 
     ticker = asyncio.create_task(ticking())
     try:
-        await worker.run(until=finished)
+        with redirect_stdout(sys.stderr):  # what a plug-in prints is not our answer
+            await worker.run(until=finished)
         if on_tick is not None:
             await on_tick()
     except asyncio.CancelledError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from config.errors import BadInput
@@ -60,7 +62,7 @@ def tools_show(args: argparse.Namespace) -> int:
         f"from {found.where[spec.name]}",
     ]
     for name, about in schema.get("properties", {}).items():
-        form = about.get("type") or "one of several"
+        form = _form(about, schema.get("$defs", {}))
         given = "required" if name in required else f"default {json.dumps(about.get('default'))}"
         lines.append(f"  {name} ({form}, {given}): {about['description']}")
     emit(args, shape, "\n".join(lines))
@@ -95,7 +97,8 @@ async def tools_run(args: argparse.Namespace) -> int:
             clock=runtime.clock,
             effects=effects,
         )
-        result = await tools.call(spec.name, **arguments)
+        with redirect_stdout(sys.stderr):  # what the tool prints is not our answer
+            result = await tools.call(spec.name, **arguments)
         if spec.effect == "write":
             await tools.record()
     shape = {
@@ -147,20 +150,47 @@ def _arguments(args: argparse.Namespace, spec: ToolSpec) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if args.json_args is not None:
         try:
-            given = json.loads(args.json_args)
+            given = json.loads(args.json_args, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             raise BadInput(f"--json-args is not JSON ({error!s:.80}): give one object in quotes") from None
         if not isinstance(given, dict):
             raise BadInput(f'--json-args is a {type(given).__name__}: give one object, such as {{"query": "light"}}')
-    properties = spec.schema().get("properties", {})
+    schema = spec.schema()
+    properties, shared = schema.get("properties", {}), schema.get("$defs", {})
     for text in args.arg:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise BadInput(f"--arg {text[:60]!r} must be NAME=VALUE")
         if name in given:
             raise BadInput(f"--arg {name[:60]} is given twice: give it once")
-        given[name] = value if properties.get(name, {}).get("type", "string") == "string" else _value(name, value)
+        text_is_fine = name not in properties or "string" in _types(properties[name], shared)
+        given[name] = value if text_is_fine else _value(name, value)
     return given
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for n, (name, _) in enumerate(pairs):
+        if name in (other for other, _ in pairs[:n]):
+            raise BadInput(f"--json-args names {name[:60]!r} twice: name it once")
+    return dict(pairs)
+
+
+def _types(about: dict[str, Any], shared: dict[str, Any]) -> list[str]:
+    """The JSON types that a schema takes, each once."""
+    about = shared.get(about.get("$ref", "").removeprefix("#/$defs/"), about)
+    choices = [about["const"]] if "const" in about else about.get("enum", [])
+    found = [about["type"]] if "type" in about else ["string" for choice in choices if isinstance(choice, str)]
+    for one in (*about.get("anyOf", ()), *about.get("oneOf", ()), *about.get("allOf", ())):
+        found += _types(one, shared)
+    return list(dict.fromkeys(found))
+
+
+def _form(about: dict[str, Any], shared: dict[str, Any]) -> str:
+    """What may be given, in words."""
+    there = shared.get(about.get("$ref", "").removeprefix("#/$defs/"), about)
+    if choices := there.get("enum") or ([there["const"]] if "const" in there else []):
+        return f"one of {', '.join(map(str, choices))}"
+    return " or ".join(_types(about, shared)) or "one of several"
 
 
 def _value(name: str, text: str) -> Any:
