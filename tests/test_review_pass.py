@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -154,6 +155,75 @@ def test_what_somebody_else_decided_meanwhile_is_told_and_the_pass_goes_on(
     assert "ben decided first" in result.err
     assert "1 approved" in result.out
     assert sorted(human.states()) == ["approved", "rejected", "waiting"]
+
+
+@pytest.mark.parametrize(
+    ("ben", "state"),
+    [
+        ("review edit {} --set caption=Bens_words. --by ben", "waiting"),
+        ("review approve {} --by ben", "approved"),
+        ("review reject {} --by ben", "rejected"),
+    ],
+)
+def test_what_others_did_while_the_editor_was_open_stays_and_what_was_written_is_kept(
+    human: Human, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ben: str, state: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    first = human.week.ok("review", "list")[0]["piece_id"]
+    other = shlex.join([*typed(human.week), *ben.format(first).split()])
+    ours = "sed -i 's/^=== caption ===$/&\\nAnas words./' \"$1\""
+    result = human.types("e", "q", editor=f"{other} >&2\n{ours}")
+    assert "changed while you edited" in result.err or "decided first" in result.err
+    assert "nothing decided" in result.out or "0 approved" in result.out
+    shown = human.week.ok("review", "show", first)
+    assert shown["state"] == state
+    assert (shown["post"]["caption"] == "Bens_words.") is (state == "waiting")
+    [kept] = tmp_path.glob(f"copydesk-{first}-*.txt")
+    assert str(kept) in result.out
+    assert "Anas words." in kept.read_text()
+
+
+def test_an_editor_that_takes_arguments_is_given_them(human: Human, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("e\nq\n"))
+    monkeypatch.setenv("VISUAL", "sed -i 's/^=== caption ===$/&\\nOf an argument./'")
+    result = human.week("review", "--by", "ana")
+    assert "+caption: Of an argument." in result.out
+
+
+def test_an_editor_that_is_killed_or_changes_line_ends_alone_changes_nothing(human: Human) -> None:
+    before = human.week.ok("review", "list")
+    assert "ended with -9: nothing was changed" in human.types("e", "q", editor='echo x >> "$1"; kill -9 $$').err
+    assert "nothing was changed" in human.types("e", "q", editor='sed -i \'s/$/\\r/\' "$1"; echo >> "$1"').out
+    assert human.week.ok("review", "list") == before
+
+
+def test_a_file_that_was_made_from_other_bytes_does_not_replace_these(human: Human, tmp_path: Path) -> None:
+    week = human.week
+    first = week.ok("review", "list")[0]["piece_id"]
+    old = week.ok("review", "show", first)
+    flag(week, {"piece_id": first}, "Bens words.")
+    file = tmp_path / "post.json"
+    file.write_text(json.dumps({**old, "post": {**old["post"], "caption": "Anas words."}}))
+    refused = week("review", "edit", first, "--file", str(file))
+    assert (refused.code, "was made from" in refused.complaint) == (1, True)
+    assert week.ok("review", "show", first)["post"]["caption"] == "Bens words."
+    file.write_text(json.dumps({**old["post"], "caption": "Anas words."}))
+    assert week("review", "edit", first, "--file", str(file)).code == 0
+
+
+def test_a_list_is_emptied_by_an_empty_text(human: Human) -> None:
+    first = human.week.ok("review", "list")[0]["piece_id"]
+    assert human.week("review", "edit", first, "--set", "hashtags=").code == 0
+    assert human.week.ok("review", "show", first)["post"]["hashtags"] == []
+
+
+def test_the_reason_of_an_edit_stands_in_the_history(human: Human) -> None:
+    first = human.week.ok("review", "list")[0]["piece_id"]
+    argv = ("review", "edit", first, "--set", "caption=Shorter.", "--by", "ana", "--reason", "too long")
+    assert human.week(*argv).code == 0
+    old, new = human.week.ok("piece", "history", first)["revisions"]
+    assert (old["decision"], old["reviewer"], old["decision_reason"]) == ("edited", "ana", "too long")
+    assert (new["present"], new["decision"]) == (True, "pending")
 
 
 def test_ctrl_c_at_the_question_keeps_what_was_decided(week: Cli) -> None:

@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import Any
 
+import pytest
 from rich.console import Console
 
 from config.clock import ManualClock
+from memory.rows.checks import ComplianceCheck, Finding
 from memory.rows.content import Piece, Post, Revision
-from runtime.commands.review_view import View, draw_view, edit_words
+from runtime.commands.piece_texts import with_words
+from runtime.commands.review_view import View, draw_view, edit_words, marked
 
 
-def drawn(post: Post) -> str:
-    """The page about a piece that holds this post."""
+def a_view(
+    post: Post, *, found: Sequence[tuple[str, int, int, str]] = (), before: Post | None = None, **of: Any
+) -> View:
+    """A piece that holds this post; `found` as (field, start, end, severity)."""
     now = ManualClock().now()
-    shared = {"brand": "acme", "content_hash": post.content_hash, "created_at": now}
+    shared: dict[str, Any] = {"brand": "acme", "content_hash": post.content_hash, "created_at": now}
     piece = Piece(
         id="p1", platform=post.platform, content_type=post.content_type, session_id="s1", updated_at=now, **shared
     )
-    revision = Revision(content_id="p1", post=post, author="creation", **shared)
+    texts = dict(post.fields())
+    findings = tuple(
+        Finding(rule="R", check_type="c", severity=severity, field=field, start=a, end=b, quote=texts[field][a:b])
+        for field, a, b, severity in found
+    )
+    check = ComplianceCheck(
+        content_id="p1", id="c", check_type="c", check_result="warning", findings=findings, **shared
+    )
+    old = {**shared, "content_hash": before.content_hash} if before else {}
+    revision = Revision(content_id="p1", post=post, author="creation", **{**shared, **of})
+    was = Revision(content_id="p1", post=before, author="creation", **old) if before else None
+    return View(piece, revision, [check], {}, {}, was)
+
+
+def drawn(post: Post, *, width: int = 100, **more: Any) -> str:
+    """The page about a piece that holds this post."""
     out = io.StringIO()
-    draw_view(Console(file=out, width=100), View(piece, revision, [], {}, {}, None))
+    draw_view(Console(file=out, width=width), a_view(post, **more))
     return out.getvalue()
+
+
+def a_quote(caption: str, **fields: Any) -> Post:
+    return Post(platform="instagram", content_type="quote", caption=caption, **fields)
 
 
 def test_a_part_that_holds_its_number_is_shown_with_one_number() -> None:
@@ -40,3 +66,78 @@ def test_a_part_without_a_number_is_shown_under_its_own() -> None:
     preview = drawn(Post(platform="twitter", content_type="thread", parts=("Hot?", "Warm."))).partition("The exact")[0]
     assert "1/2 Hot?" in preview
     assert "2/2 Warm." in preview
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "a line that ends in spaces   \nand one that is far longer than the terminal is wide " + "word " * 30 + ".",
+        "字" * 90 + " Ａ full-width 👩‍👩‍👧‍👦 family, " * 4 + "e\u0301",
+        ":fire: [bold]not bold[/bold] [red] \\[x] :smiley:",
+        "שלום עולם and مرحبا " * 6,
+    ],
+)
+def test_exact_bytes_are_not_folded_drawn_or_dressed(caption: str) -> None:
+    page = drawn(a_quote(caption), width=40)
+    assert f"\ncaption: {caption}\n" in page.partition("The exact bytes:")[2]
+
+
+def test_what_would_steer_a_terminal_is_shown_and_not_obeyed() -> None:
+    page = drawn(a_quote("red \x1b[31m, back \u202e, line\r, tab\t."))
+    assert "red \\x1b[31m, back \\x202e, line\\x0d, tab\\x09." in page
+
+
+def test_findings_are_marked_where_they_stand_the_worst_on_top() -> None:
+    """By character, also behind emoji, letters with accents and full-width ones; where two lie over each other both are told."""
+    text = "👩‍👩‍👧‍👦 Ｆｕｌｌ e\u0301t cures cancer fast"
+    at = text.index("cures")
+    found = [
+        ("caption", at, at + 12, "important"),
+        ("caption", at + 6, at + 17, "critical"),
+        ("caption", 0, 7, "preferred"),
+        ("hashtags[0]", 0, 5, "preferred"),
+        ("alt_text[0]", 2, 6, "important"),
+    ]
+    view = a_view(a_quote(text, hashtags=("#heal",), alt_text=("A cure",)), found=found)
+
+    def spans(field: str) -> list[tuple[str, str]]:
+        shown = marked(view, field)
+        return [(shown.plain[span.start : span.end], str(span.style)) for span in shown.spans]
+
+    assert spans("caption") == [
+        ("👩‍👩‍👧‍👦", "reverse yellow"), ("cures ", "reverse yellow"), ("cancer fast", "reverse red"),
+    ]  # fmt: skip
+    assert spans("hashtags[0]") == [("#heal", "reverse yellow")]
+    assert spans("alt_text[0]") == [("cure", "reverse yellow")]
+    page = drawn(view.revision.post, found=found)
+    assert f"critical R in caption[{at + 6}:{at + 17}] 'cancer fast'" in page
+    assert page.count(" R in ") == len(found)
+
+
+def test_what_changed_is_the_words_themselves() -> None:
+    before = a_quote("Meet at ten :fire: today.\n--- a line of dashes", slides=("One.",))
+    after = a_quote("Meet at noon :fire: today.\n+++ a line of dashes", slides=("One.", "Two."))
+    view = a_view(after, before=before)
+    assert view.changes() == [
+        "-caption: Meet at ten :fire: today.",
+        "-caption: --- a line of dashes",
+        "+caption: Meet at noon :fire: today.",
+        "+caption: +++ a line of dashes",
+        "+slides[1]: Two.",
+    ]
+    told = {line: [line[a:b] for a, b in spans] for line, spans in with_words(view.changes())}
+    assert told["-caption: Meet at ten :fire: today."] == ["ten"]
+    assert told["+caption: Meet at noon :fire: today."] == ["noon"]
+    assert told["+slides[1]: Two."] == []
+    page = drawn(after, before=before, width=30)
+    assert all(f"\n  {line}\n" in page for line in view.changes())
+
+
+def test_sources_and_reasons_are_printed_as_they_are() -> None:
+    page = drawn(a_quote("A."), sources=("k1",), citations={"Tea :tea: is [hot].": "k1"})
+    assert '"Tea :tea: is [hot]."' in page
+
+
+def test_of_a_text_that_says_something_else_no_word_is_singled_out() -> None:
+    lines = ["-caption: Morning light helps.", "+caption: Nobody knows what came over them, really."]
+    assert [spans for _, spans in with_words(lines)] == [[], []]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from memory.rows.checks import ComplianceCheck
     from memory.rows.content import Piece, Post, Revision
 
-_WORDS = re.compile(r"\s+|\w+|[^\w\s]")
+_WORDS = re.compile(r"\w+|[^\w\s]")
 
 
 async def revisions(records: Records, piece: Piece) -> list[Revision]:
@@ -83,7 +83,10 @@ def with_words(lines: Sequence[str]) -> Iterator[tuple[str, list[tuple[int, int]
 
 
 def _differing(was: str, now: str) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    ours, theirs = ([(m.group(), m.start(), m.end()) for m in _WORDS.finditer(line[1:])] for line in (was, now))
+    # Behind the sign and the field's name, which is mostly the same and says nothing of the text.
+    ours, theirs = (
+        [(m.group(), m.start(), m.end()) for m in _WORDS.finditer(line, line.index(": ") + 2)] for line in (was, now)
+    )
     matcher = difflib.SequenceMatcher(None, [word for word, _, _ in ours], [word for word, _, _ in theirs], False)
     if matcher.ratio() < 0.4:
         return [], []
@@ -92,7 +95,7 @@ def _differing(was: str, now: str) -> tuple[list[tuple[int, int]], list[tuple[in
         if tag == "equal":
             continue
         if b > a:
-            left.append((ours[a][1] + 1, ours[b - 1][2] + 1))
+            left.append((ours[a][1], ours[b - 1][2]))
         if d > c:
-            right.append((theirs[c][1] + 1, theirs[d - 1][2] + 1))
+            right.append((theirs[c][1], theirs[d - 1][2]))
     return left, right

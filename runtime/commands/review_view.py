@@ -222,7 +222,7 @@ def _change(line: str, spans: Sequence[tuple[int, int]]) -> Text:
     colour = "red" if line.startswith("-") else "green"
     shown, at = Text("  "), 0
     for start, end in [*spans, (len(line), len(line))]:
-        shown.append(printable(line[at:start]), colour).append(printable(line[start:end]), f"{colour} reverse")
+        shown.append(_exact(line[at:start]), colour).append(_exact(line[start:end]), f"{colour} reverse")
         at = end
     return shown
 
@@ -231,6 +231,11 @@ def _said(row: ComplianceCheck) -> str:
     if row.findings:
         return f" ({len(row.findings)} found)"
     return " (no rule fired)" if row.check_result == "passed" else f" ({row.recommendations or 'it did not finish'})"
+
+
+def _exact(text: str) -> str:
+    """Printable, and a tab is told from the spaces that a terminal would draw for it."""
+    return printable(text).replace("\t", "\\x09")
 
 
 def marked(view: View, field: str) -> Text:
@@ -249,7 +254,7 @@ def marked(view: View, field: str) -> Text:
     # A run at a time: an emoji of several characters, or a letter with its accent, is torn by a style a character.
     for severity, run in groupby(range(len(text)), key=worst.get):
         style = "" if severity is None else "reverse red" if severity == "critical" else "reverse yellow"
-        shown.append(printable("".join(text[at] for at in run)), style)
+        shown.append(_exact("".join(text[at] for at in run)), style)
     return shown
 
 
