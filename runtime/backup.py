@@ -13,6 +13,7 @@ for byte as in the newest backup beside it is stored as a hard link to that one 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -32,7 +33,7 @@ from memory.queue import schema as queue_schema
 from memory.records.migrations import LEDGER_ID, LEDGER_MIGRATIONS, RECORDS_ID, RECORDS_MIGRATIONS
 from memory.session_schema import APPLICATION_ID as SESSION_ID
 from memory.session_schema import MIGRATIONS as SESSION_MIGRATIONS
-from memory.sqlite_errors import translated
+from memory.sqlite_errors import marker_of, translated
 from memory.sqlite_file import Migration, prepared
 from runtime.backup_manifest import (
     FORMAT,
@@ -43,6 +44,7 @@ from runtime.backup_manifest import (
     StoredDatabase,
     StoredFile,
     examine,
+    folder_name,
     read_manifest,
     sha256_of,
 )
@@ -145,11 +147,11 @@ def back_up(settings: Settings, folder: Path | None, *, clock: Clock, report: Re
         Busy, DiskFull, Damaged: as every SQLite file of ours; nothing is left behind.
     """
     home = settings.data_dir.absolute()
-    files = [file for file in embedded_files(settings) if os.path.lexists(file.path) or _was_here(file.path)]
+    files = [file for file in embedded_files(settings) if os.path.lexists(file.path) or marker_of(file.path).exists()]
     if not files:
         raise NotFound(f"data directory {home} holds nothing to back up: name another with --data-dir")
     made_at = clock.now()
-    folder = (folder or home / "backups" / f"{made_at:%Y%m%dT%H%M%S}.{made_at.microsecond // 1000:03d}Z").absolute()
+    folder = (folder or home / "backups" / folder_name(made_at)).absolute()
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"backup folder {folder} is there already and not empty: choose a new one with --to")
     building = folder.with_name(f".{folder.name}.{new_token()[:8]}")
@@ -161,20 +163,16 @@ def back_up(settings: Settings, folder: Path | None, *, clock: Clock, report: Re
             manifest = _fill(building, settings, files, before, clock, report)
             _write_manifest(building, manifest)
             os.rename(building, folder)
-            sync_folder(folder.parent)
+            sync(folder.parent)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     except OSError as error:
-        if error.errno == 28:  # ENOSPC
+        if error.errno == errno.ENOSPC:
             raise DiskFull(f"{folder}: no room for the backup: free space, or name another disk with --to") from error
         raise UsageError(
             f"backup folder {folder} cannot be written ({error.strerror}): choose another with --to"
         ) from error
     return folder, manifest
-
-
-def _was_here(path: Path) -> bool:
-    return (path.parent / ".installed" / path.name).exists()
 
 
 def _fill(
@@ -246,16 +244,12 @@ def _linked(path: Path, old: Path | None, digest: str) -> bool:
 
 def _seal(path: Path) -> None:
     path.chmod(0o400)
+    sync(path)
+
+
+def sync(path: Path) -> None:
+    """Make what is in a file, or the names in a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -294,7 +288,7 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
     _seal(path)
     for inner in (folder / "brands", folder):
         if inner.is_dir():
-            sync_folder(inner)
+            sync(inner)
 
 
 def _newest(parent: Path) -> Path | None:

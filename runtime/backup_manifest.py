@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -57,6 +58,12 @@ class Manifest(BaseModel):
     skipped: list[str]
     """What lay in `brands/` and was not copied, because it is a link or no regular file."""
 
+    def files(self) -> Iterator[tuple[str, StoredFile]]:
+        """Every file of the backup with its path in it, the databases first; the manifest itself is not among them."""
+        yield from self.databases.items()
+        for name, stored in self.brands.items():
+            yield f"brands/{name}", stored
+
     @field_validator("format")
     @classmethod
     def _known(cls, value: int) -> int:
@@ -78,6 +85,11 @@ class Manifest(BaseModel):
             if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\x00" in name:
                 raise ValueError(f"it names a file {name!r} outside of brands/")
         return value
+
+
+def folder_name(instant: datetime) -> str:
+    """The name of a folder for what was put there at `instant`; those made later sort later, to the millisecond."""
+    return f"{instant:%Y%m%dT%H%M%S}.{instant.microsecond // 1000:03d}Z"
 
 
 def sha256_of(path: Path) -> str:
@@ -123,10 +135,7 @@ def verify(folder: Path, *, report: Report) -> Manifest:
     Raises NotFound, and Damaged naming the first file that is missing, changed or not whole.
     """
     manifest = read_manifest(folder)
-    for name, stored in (
-        *manifest.databases.items(),
-        *((f"brands/{name}", stored) for name, stored in manifest.brands.items()),
-    ):
+    for name, stored in manifest.files():
         path = folder / name
         check_copy(path, stored)
         if isinstance(stored, StoredDatabase):

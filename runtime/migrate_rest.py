@@ -22,7 +22,7 @@ from memory.queue.owner import current_owner
 from memory.queue.protocol import QUEUES, DeadTask, TaskQueue
 from memory.records.protocol import RecordsStore
 from memory.rows import Session
-from runtime.backup import sync_folder
+from runtime.backup import sync
 from runtime.migrate_copy import Report, Step
 
 QueueSettings = Mapping[str, tuple[bool, int | None]]
@@ -161,8 +161,7 @@ def _copy_post(source: Path, target: Path, building: Path) -> None:
         raise NotFound(f"{source} vanished while it was copied ({error.filename}): run it again") from None
     for path in building.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    sync_folder(building)
+            sync(path)
+    sync(building)
     os.rename(building, target)
-    sync_folder(target.parent)
+    sync(target.parent)

@@ -8,6 +8,8 @@ resumed. Old files are moved aside, never deleted.
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
 import sqlite3
@@ -29,9 +31,10 @@ from memory.records.protocol import Records, open_records
 from memory.rows.brand import Brand, Control
 from memory.rows.content import Piece
 from memory.rows.publication import ScheduledPublication
+from memory.sqlite_errors import marker_of
 from memory.sqlite_file import prepared
-from runtime.backup import EmbeddedFile, embedded_files, outbox_posts, sync_folder
-from runtime.backup_manifest import Manifest, Report, check_copy, verify
+from runtime.backup import EmbeddedFile, embedded_files, outbox_posts, sync
+from runtime.backup_manifest import Manifest, Report, check_copy, folder_name, verify
 from runtime.publish_due import PAUSE
 from tools.publish.ledger import Subject, pub_key
 from tools.publish.steps import Steps
@@ -92,7 +95,7 @@ async def restore(settings: Settings, folder: Path, *, force: bool, clock: Clock
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
-        if error.errno == 28:  # ENOSPC
+        if error.errno == errno.ENOSPC:
             raise DiskFull(f"{home}: no room to restore: free space and run it again") from error
         raise UsageError(
             f"{error.filename or home} cannot be written ({error.strerror}): check owner and mode"
@@ -103,7 +106,7 @@ async def restore(settings: Settings, folder: Path, *, force: bool, clock: Clock
 
 def _in_the_way(home: Path, chosen: Sequence[EmbeddedFile], manifest: Manifest) -> Path | None:
     for file in chosen:
-        for path in (file.path, file.path.parent / ".installed" / file.path.name):
+        for path in (file.path, marker_of(file.path)):
             if os.path.lexists(path):
                 return path
     return next((path for name in manifest.brands if os.path.lexists(path := home / "brands" / name)), None)
@@ -138,8 +141,6 @@ def _in_use(file: EmbeddedFile, chosen: Sequence[EmbeddedFile]) -> Conflict:
 
 
 def _owners(chosen: Sequence[EmbeddedFile]) -> list[Owner]:
-    import json
-
     path = next((file.path for file in chosen if file.name == "queue.db"), None)
     if path is None:
         return []
@@ -155,10 +156,7 @@ def _owners(chosen: Sequence[EmbeddedFile]) -> list[Owner]:
 
 
 def _stage(folder: Path, staging: Path, manifest: Manifest) -> None:
-    for name, stored in (
-        *manifest.databases.items(),
-        *((f"brands/{name}", stored) for name, stored in manifest.brands.items()),
-    ):
+    for name, stored in manifest.files():
         copy = staging / name
         copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         shutil.copyfile(folder / name, copy)
@@ -225,15 +223,14 @@ def _install(
 ) -> Path | None:
     for file in chosen:
         file.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        shutil.move(
-            staging / file.name, _beside(file)
-        )  # a store may be on another disk: the last step must be a rename
-        _sync(_beside(file))
+        # A store may be on another disk, and the last step must be a rename.
+        shutil.move(staging / file.name, _beside(file))
+        sync(_beside(file))
         # First of all: from here on a file that is not there is one that is missed, never one to be made anew.
-        marker = file.path.parent / ".installed" / file.path.name
+        marker = marker_of(file.path)
         marker.parent.mkdir(exist_ok=True, mode=0o700)
         marker.touch(mode=0o600)
-    aside = home / "replaced" / f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z"
+    aside = home / "replaced" / folder_name(now)
     old = [(file.path.with_name(file.path.name + end), file.name + end) for file in chosen for end in _SIDECARS]
     old += [(home / "brands", "brands")] if manifest.brands else []
     moved = False
@@ -247,17 +244,9 @@ def _install(
         os.rename(staging / "brands", home / "brands")
     for file in sorted(chosen, key=lambda file: file.name == "records.db"):
         os.rename(_beside(file), file.path)
-        sync_folder(file.path.parent)
+        sync(file.path.parent)
     return aside if moved else None
 
 
 def _beside(file: EmbeddedFile) -> Path:
     return file.path.with_name(f".{file.path.name}.restored")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
