@@ -12,7 +12,7 @@ from config.ids import name_id
 from memory.embedding.protocol import Embedder
 from memory.knowledge import AddResult, add_documents
 from memory.records.protocol import Records
-from memory.rows.brand import Brand, BrandGuideline, BrandKnowledge, KnowledgeSource
+from memory.rows.brand import REALM, Brand, BrandGuideline, BrandKnowledge, KnowledgeSource
 from memory.rows.content import ContentTemplate
 from memory.rows.row import Row
 
@@ -31,7 +31,7 @@ async def load_brand_rows(
     that left it are deleted. `first_cycle_key` and a template's usage are kept. The Brand row, which holds the folder's
     hash, is written last: a crash before it makes the next run load again.
     """
-    brand = await records.find(Brand, realm="all", name=profile.name)
+    brand = await records.find(Brand, realm=REALM, name=profile.name)
     mark = f"{profile.content_hash}:{embedder.id}"
     if brand is not None and brand.profile_hash == mark:
         return brand
@@ -42,7 +42,7 @@ async def load_brand_rows(
     values: dict[str, Any] = {"title": profile.title, "zone": profile.zone, "profile_hash": mark, "updated_at": now}
     fresh = Brand(brand=records.brand, name=profile.name, created_at=now, **values)
     await records.put(brand.model_copy(update=values) if brand else fresh)
-    return await records.get(Brand, realm="all", name=profile.name)
+    return await records.get(Brand, realm=REALM, name=profile.name)
 
 
 async def add_shipped_documents(records: Records, embedder: Embedder, clock: Clock, folder: Path) -> AddResult:

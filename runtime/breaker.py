@@ -10,13 +10,12 @@ import structlog
 from config.clock import Clock
 from config.errors import DiskFull, SettingsError, Unavailable
 from memory.records.protocol import RecordsStore
-from memory.rows.brand import Brand
+from memory.rows.brand import REALM, Brand
 
 log = structlog.get_logger(__name__)
 OPENS_AFTER = 3
 """Tasks in a row that found Records away, after which a worker claims no more."""
 FIRST_PROBE_S, LONGEST_PROBE_S = 0.5, 30.0
-_REALM = "all"
 
 
 class Breaker:
@@ -87,7 +86,7 @@ class Breaker:
 
     async def _ask(self) -> bool:
         try:
-            await self._records.all_brands().list_rows(Brand, realm=_REALM, limit=1)
+            await self._records.all_brands().list_rows(Brand, realm=REALM, limit=1)
         except (Unavailable, SettingsError):
             return False
         except DiskFull:

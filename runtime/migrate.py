@@ -28,6 +28,7 @@ from memory.checkpoints.protocol import open_checkpoints
 from memory.queue.protocol import open_queue
 from memory.records.protocol import Records, open_records
 from memory.rows import Brand, Control
+from memory.rows.brand import REALM
 from memory.user_sessions import open_user_sessions
 from runtime.backup import embedded_files
 from runtime.migrate_copy import DECISIONS, PREFERENCES, THREADS, Pass, Report, Step, Stores, copy_all
@@ -138,7 +139,7 @@ async def migrate(source: Settings, to: Settings, *, live: bool, clock: Clock, r
     done = Moved(mask_url(to.records_url), finished=False)
     async with _opened(source, clock) as old, _opened(to, clock) as new:
         move = _Move(source, to, old, new, state, clock, report)
-        brands = await old.records.all_brands().list_rows(Brand, realm="all")
+        brands = await old.records.all_brands().list_rows(Brand, realm=REALM)
         done.brands = [brand.name for brand in brands]
         await move.forget_old_move(done.brands)
         if state.over:  # killed after the switch: the target may have gone on by itself, and is not to be written over
@@ -179,7 +180,7 @@ async def abandon(source: Settings, to: Settings, *, clock: Clock) -> list[str]:
     if state.over:
         raise Conflict(f"the move to {state.name} has ended: move back from there with `migrate --to`")
     async with _opened(source, clock) as old:
-        brands = [brand.name for brand in await old.records.all_brands().list_rows(Brand, realm="all")]
+        brands = [brand.name for brand in await old.records.all_brands().list_rows(Brand, realm=REALM)]
         for name in brands:
             if name in state.flags:  # else it is not this move that paused it
                 await _release(old.records.for_brand(name), state.flags[name], _moved_to(state.name))
@@ -297,7 +298,7 @@ class _Move:
                     f"{self.state.name} belongs to another move of brand {brand!r} ({flag.reason}): name an empty place"
                 )
             return
-        if flag is not None or await records.find(Brand, realm="all", name=brand) is not None:
+        if flag is not None or await records.find(Brand, realm=REALM, name=brand) is not None:
             raise Conflict(f"{self.state.name} has a brand {brand!r} of its own: migrate into an empty place")
         if hold:
             await _pause(records, None, filled, self.clock)

@@ -16,7 +16,7 @@ from graphs.week import same_time_next_week
 from memory.lease import LeaseGuard
 from memory.queue.protocol import PUBLICATION_QUEUE, Task
 from memory.records.protocol import Records
-from memory.rows.brand import Brand, Control
+from memory.rows.brand import REALM, Brand, Control
 from memory.rows.content import Piece
 from memory.rows.publication import ScheduledPublication
 from runtime.compose import Runtime
@@ -103,7 +103,7 @@ async def open_parcel(runtime: Runtime, records: Records, piece: Piece, row: Sch
     if not piece.sealed_hash:
         raise NotFound(f"piece {piece.id} has no seal: it was never approved")
     revision = await get_revision(records, piece, piece.sealed_hash)
-    brand = await records.get(Brand, realm="all", name=piece.brand)
+    brand = await records.get(Brand, realm=REALM, name=piece.brand)
     return Parcel(
         brand=piece.brand,
         pub_key=pub_key(piece.brand, piece.platform, row.account, piece.id),

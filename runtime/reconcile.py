@@ -18,7 +18,7 @@ from graphs.pieces import schedule_id
 from graphs.sessions import session_piece_ids, session_slots
 from memory.queue.protocol import UPKEEP_QUEUE, Task
 from memory.records.protocol import Records
-from memory.rows.brand import Brand, Control
+from memory.rows.brand import REALM, Brand, Control
 from memory.rows.checks import Review
 from memory.rows.content import Piece
 from memory.rows.publication import Schedule, ScheduledPublication
@@ -46,7 +46,6 @@ _BRANDS_AT_ONCE, _READS_AT_ONCE = 8, 4
 _SOME = 64
 """Brands between two looks at the clock."""
 _CURSOR, _CURSOR_KEPT = "brand:upkeep:reconcile", timedelta(hours=1)
-REALM = "all"
 UPKEEP_BRAND = "copydesk"
 """The brand column of tasks that belong to no brand."""
 

@@ -28,7 +28,7 @@ from graphs.pieces import get_revision, move
 from memory.queue.owner import current_owner, is_alive
 from memory.queue.protocol import Owner
 from memory.records.protocol import Records, open_records
-from memory.rows.brand import Brand, Control
+from memory.rows.brand import REALM, Brand, Control
 from memory.rows.content import Piece
 from memory.rows.publication import ScheduledPublication
 from memory.sqlite_errors import marker_of
@@ -175,7 +175,7 @@ async def _prepare(
         return [], []  # rows and ledger are elsewhere and were not set back
     now, paused, at_risk = clock.now(), list[str](), list[ScheduledPublication]()
     async with open_records(f"sqlite:///{staging}", clock=clock) as store:
-        for brand in await store.all_brands().list_rows(Brand, realm="all"):
+        for brand in await store.all_brands().list_rows(Brand, realm=REALM):
             records = store.for_brand(brand.name)
             reason = f"restored from the backup of {manifest.made_at:%Y-%m-%d %H:%M:%S} UTC; what was sent since then is not known"
             flag = await records.find(Control, name=PAUSE)

@@ -17,7 +17,7 @@ from graphs.grid import GridChange, edit_grid
 from graphs.sessions import session_piece_ids
 from graphs.week import Slot, week_slots
 from memory.records.protocol import Records
-from memory.rows.brand import Brand, Control
+from memory.rows.brand import REALM, Brand, Control
 from memory.rows.content import Piece
 from memory.rows.sessions import Session
 from runtime.compose import Runtime
@@ -185,7 +185,7 @@ async def materialise(runtime: Runtime, records: Records, session: Session) -> S
     """Put the row of a named session if it is absent, and wake it if it is not finished."""
     found = await records.find(Session, id=session.id)
     if found is None:
-        brand = await records.get(Brand, realm="all", name=records.brand)
+        brand = await records.get(Brand, realm=REALM, name=records.brand)
         if not brand.first_cycle_key or session.cycle_key < brand.first_cycle_key:
             await records.put(
                 brand.model_copy(update={"first_cycle_key": session.cycle_key, "updated_at": runtime.clock.now()})

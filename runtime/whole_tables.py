@@ -22,6 +22,7 @@ from memory.rows import (
     Session,
     Usage,
 )
+from memory.rows.brand import REALM
 from memory.rows.row import Row
 from tools.publish.ledger import pub_key
 
@@ -119,7 +120,7 @@ async def _partitions(records: Records, row_type: type[Row], until: date) -> lis
 
 async def _days(records: Records, sessions: Sequence[Session], until: date) -> list[date]:
     """The days on which the brand may have done something: a day more on either side, for clocks that differ."""
-    brand = await records.find(Brand, realm="all", name=records.brand)
+    brand = await records.find(Brand, realm=REALM, name=records.brand)
     instants = [instant for row in sessions for instant in (row.created_at, row.updated_at)]
     instants += [brand.created_at, brand.updated_at] if brand is not None else []
     days = [until, *(instant.date() for instant in instants)]

@@ -160,7 +160,7 @@ class RecordsStore(Protocol):
         ...
 
     def all_brands(self) -> Records:
-        """A view that lists and finds `Brand` rows (`list_rows(Brand, realm="all")`); anything else raises Unsupported."""
+        """A view that lists and finds `Brand` rows (`list_rows(Brand, realm=REALM)`); anything else raises Unsupported."""
         ...
 
     async def brands_with(self, row_type: type[Row], **equals: Any) -> list[str]:

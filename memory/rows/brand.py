@@ -10,12 +10,16 @@ from config.vocabulary import Severity, Trust
 from memory.rows.row import Instant, Key, Row, Slug, Text, Vector
 
 
+REALM = "all"
+"""The one partition of the list over brands."""
+
+
 class Brand(Row):
-    """The one list over brands: its partition is the realm, always 'all'. `brand` equals `name`."""
+    """The one list over brands. `brand` equals `name`."""
 
     table = "brands"
     key = Key(("realm",), ("name",))
-    realm: Text = "all"
+    realm: Text = REALM
     name: Slug
     title: Text
     zone: Text
