@@ -9,7 +9,6 @@ from pydantic import Field
 from config.vocabulary import Severity, Trust
 from memory.rows.row import Instant, Key, Row, Slug, Text, Vector
 
-
 REALM = "all"
 """The one partition of the list over brands."""
 
