@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import inspect
 import pkgutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -25,20 +25,10 @@ from memory.records import Records, open_records
 from memory.rows import AgentMemory, BrandKnowledge, Piece
 from tests.contracts.test_checkpoints import newest, put
 from tests.contracts.test_records import a_claim, a_memory, a_piece, a_vector, stored
-from tests.fakes.astra_keyspaces import a_keyspace, a_server
+from tests.fakes.astra_keyspaces import api, keyspace
 from tests.fakes.data_api import DataApi, Keyspace
 
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[DataApi]:
-    with a_server() as running:
-        yield running
-
-
-@pytest.fixture
-def keyspace(api: DataApi) -> Iterator[str]:
-    with a_keyspace(api) as name:
-        yield name
+__all__ = ["api", "keyspace"]  # fixtures
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,20 +42,10 @@ from memory.rows.row import Row
 from tests.contracts.test_checkpoints import newest, put
 from tests.contracts.test_memory_store import CountingEmbedder, says
 from tests.contracts.test_records import NOW, a_claim, a_fire, a_memory, a_piece, a_step, a_vector
-from tests.fakes.astra_keyspaces import a_keyspace, a_server
+from tests.fakes.astra_keyspaces import a_keyspace, api, keyspace
 from tests.fakes.data_api import HARMLESS, DataApi
 
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[DataApi]:
-    with a_server() as running:
-        yield running
-
-
-@pytest.fixture
-def keyspace(api: DataApi) -> Iterator[str]:
-    with a_keyspace(api) as name:
-        yield name
+__all__ = ["api", "keyspace"]  # fixtures
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from config.clock import ManualClock
 from memory.records import RecordsStore, open_records
-from tests.fakes.astra_keyspaces import a_keyspace, a_server, live_engines, live_keyspace
+from tests.fakes.astra_keyspaces import a_place, a_server, live_engines
 from tests.fakes.data_api import DataApi
 
 
@@ -28,13 +27,8 @@ def data_api() -> Iterator[DataApi]:
 @pytest.fixture(params=["sqlite", "austere", "astra", *live_engines()])
 async def records_url(request: pytest.FixtureRequest, tmp_path: Path, data_api: DataApi) -> AsyncIterator[str]:
     """A fresh place of each engine; open it twice for two processes' views of it."""
-    async with AsyncExitStack() as stack:
-        if request.param == "astra":
-            yield data_api.url(stack.enter_context(a_keyspace(data_api)))
-        elif request.param == "astra-live":
-            yield await stack.enter_async_context(live_keyspace())
-        else:
-            yield f"{request.param}:///{tmp_path}"
+    async with a_place(request.param, data_api, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import copy
 import operator
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypedDict
 
@@ -22,7 +21,7 @@ from memory.checkpoints.protocol import Checkpoints, open_checkpoints
 from memory.checkpoints.saver import LeasedSaver
 from memory.checkpoints.stored import Claim
 from memory.lease import Unleased
-from tests.fakes.astra_keyspaces import a_keyspace, live_engines, live_keyspace
+from tests.fakes.astra_keyspaces import a_place, live_engines
 from tests.fakes.data_api import DataApi
 
 BRAND = "acme"
@@ -46,13 +45,8 @@ class SwitchableLease(Unleased):
 
 @pytest.fixture(params=["sqlite", "astra", *live_engines()])
 async def url(request: pytest.FixtureRequest, tmp_path: Path, data_api: DataApi) -> AsyncIterator[str]:
-    async with AsyncExitStack() as stack:
-        if request.param == "astra":
-            yield data_api.url(stack.enter_context(a_keyspace(data_api)))
-        elif request.param == "astra-live":
-            yield await stack.enter_async_context(live_keyspace())
-        else:
-            yield f"{request.param}:///{tmp_path / 'checkpoints.db'}"
+    async with a_place(request.param, data_api, tmp_path / "checkpoints.db") as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Keyspaces for tests: fresh ones of the fake server, or the one of a real endpoint, emptied.
 
-A server warning outside the two harmless ones fails the test that caused it.
+A server warning outside the two harmless ones fails the test that caused it. `api` and `keyspace` are fixtures of a module: import them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from itertools import count
+from pathlib import Path
 from urllib.parse import quote, urlsplit
+
+import pytest
 
 from config.clock import SystemClock
 from memory.astra_client import parse_astra_url
@@ -55,6 +58,20 @@ def a_keyspace(api: DataApi) -> Iterator[str]:
     assert unexpected == [], f"the server warned: {unexpected[:3]}"
 
 
+@pytest.fixture(scope="module")
+def api() -> Iterator[DataApi]:
+    """A fake for the tests of one module."""
+    with a_server() as running:
+        yield running
+
+
+@pytest.fixture
+def keyspace(api: DataApi) -> Iterator[str]:
+    """A fresh keyspace of it."""
+    with a_keyspace(api) as name:
+        yield name
+
+
 def live_engines() -> list[str]:
     """`astra-live` when a real endpoint is named by COPYDESK_TEST_ASTRA_ENDPOINT, _TOKEN and _KEYSPACE."""
     return ["astra-live"] if os.environ.get(LIVE) else []
@@ -87,3 +104,16 @@ async def live_keyspace() -> AsyncIterator[str]:
             async with database.get_collection(name) as collection:
                 await collection.delete_many({}, general_method_timeout_ms=90_000)
     yield url
+
+
+@asynccontextmanager
+async def a_place(engine: str, api: DataApi, path: Path) -> AsyncIterator[str]:
+    """The URL of a fresh place of `engine`: a keyspace of `api` (astra) or of the real endpoint (astra-live), else at `path`."""
+    if engine == "astra":
+        with a_keyspace(api) as keyspace:
+            yield api.url(keyspace)
+    elif engine == "astra-live":
+        async with live_keyspace() as url:
+            yield url
+    else:
+        yield f"{engine}:///{path}"
