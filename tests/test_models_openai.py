@@ -3,8 +3,7 @@
 import inspect
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,20 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
-from agents.chat_models import Answer, Models, check_model, model_chain
+from agents.chat_models import Answer, check_model, model_chain
 from agents.openai_models import open_openai_model, translated
-from agents.spending import Spending, Tokens, Unanswered, day_key
+from agents.spending import Tokens, Unanswered, day_key
 from config.clock import ManualClock
 from config.errors import CopydeskError, ModelRefused, OverBudget, SettingsError, Unavailable, UsageError
 from config.settings import Settings
 from config.vocabulary import AgentType
-from memory.cache.protocol import Cache, open_cache
 from memory.embedding.openai_embeddings import open_openai_embedder
 from memory.embedding.openai_errors import KNOWN, to_error
-from memory.records.protocol import Records, open_records
-from memory.rows.sessions import Session, Usage
-from tests.fakes.openai_server import OpenAIServer, Reply, serve_openai
+from memory.rows.sessions import Usage
+from tests.fakes.hosted import Hosted, hosted_models
+from tests.fakes.openai_server import Reply, serve_openai
 
 
 class Note(BaseModel):
@@ -40,15 +38,8 @@ GOOD = Reply({"text": "hello", "score": 7}, input_tokens=1000, output_tokens=200
 COST = (1000 * 0.15 + 200 * 0.60) / 1e6
 
 
-@dataclass
-class Desk:
+class Desk(Hosted):
     """A model layer in front of a scripted server."""
-
-    models: Models
-    server: OpenAIServer
-    records: Records
-    cache: Cache
-    clock: ManualClock
 
     async def ask(self, **options: Any) -> Answer[Note]:
         return await self.models.structured(
@@ -71,23 +62,8 @@ class Desk:
 
 @asynccontextmanager
 async def a_desk(tmp_path: Path, *script: Reply, **settings: Any) -> AsyncIterator[Desk]:
-    clock = ManualClock()
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(serve_openai(*script))
-        made = Settings(
-            data_dir=tmp_path,
-            model="openai:gpt-4o-mini",
-            openai_base_url=server.base_url,
-            openai_api_key=SecretStr("sk-test"),
-            **settings,
-        )
-        records = (await stack.enter_async_context(open_records(made.records_url, clock=clock))).for_brand("acme")
-        cache = (await stack.enter_async_context(open_cache(f"sqlite:///{tmp_path}/cache.db", clock=clock))).for_brand(
-            "acme"
-        )
-        now = clock.now()
-        await records.put(Session(brand="acme", id="s1", kind="cycle", goal="g", created_at=now, updated_at=now))
-        yield Desk(Models(made, Spending(records, cache, made, clock), clock), server, records, cache, clock)
+    async with hosted_models(tmp_path, *script, **settings) as hosted:
+        yield Desk(**vars(hosted))
 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
