@@ -5,12 +5,12 @@ Looked for when a piece is checked, and again when it is sealed, because many pi
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from config.errors import Busy
 from config.vocabulary import PieceState, Severity, embedding_status
 from graphs.context import GraphContext
-from graphs.pieces import post_text, write_embedding
+from graphs.pieces import find_schedule, post_text, write_embedding
 from memory.rows.checks import Finding
 from memory.rows.content import ContentEmbedding, Piece, Revision
 from tools.checks.near_duplicate import similarity
@@ -32,8 +32,8 @@ _SPEAKING = frozenset(
 
 
 async def near_duplicates(context: GraphContext, piece: Piece, revision: Revision) -> list[Finding]:
-    """Findings for posts of this brand that say nearly the same: those going out or out, of the last 30 days or the same week,
-    and those that wait for a human in other weeks.
+    """Findings for posts of this brand that say nearly the same: those that will go out, that went out in the last 30 days or are
+    of the same week, and those that wait for a human in other weeks.
 
     Pieces of the same week are told apart when they are sealed: they are written at the same moment, and any may come first.
     """
@@ -71,31 +71,51 @@ async def _twins(
     vector = await context.embedder.embed_query(text)
     if not vector:
         return []
-    near = await context.records.search(
-        ContentEmbedding,
-        vector,
-        embedder_id=context.embedder.id,
-        limit=10,
-        min_score=0.5,
-        compliance_status=embedding_status(PieceState.WAITING) if waiting else "approved",
-    )
+    found: list[tuple[Piece, float]] = []
+    for limit in (10, 100, 1000):
+        near = await context.records.search(
+            ContentEmbedding,
+            vector,
+            embedder_id=context.embedder.id,
+            limit=limit,
+            min_score=0.5,
+            compliance_status=embedding_status(PieceState.WAITING) if waiting else "approved",
+        )
+        alike = [(hit.row, similarity(text, hit.row.content_text)) for hit in near]
+        found = await _said(context, piece, [one for one in alike if one[1] >= NEAR_DUPLICATE], waiting=waiting)
+        # What was said every other month for years must not crowd out what was said last week.
+        if found or len(near) < limit or alike[-1][1] < NEAR_DUPLICATE:
+            break
+    return found
+
+
+async def _said(
+    context: GraphContext, piece: Piece, alike: list[tuple[ContentEmbedding, float]], *, waiting: bool
+) -> list[tuple[Piece, float]]:
+    """Those of the texts that a piece says, or may say, within the window."""
     since = context.clock.now() - DUPLICATE_WINDOW
-    others = {row.id: row for row in await context.records.find_many(Piece, [{"id": hit.row.id} for hit in near])}
+    others = {row.id: row for row in await context.records.find_many(Piece, [{"id": row.id} for row, _ in alike])}
     found = []
-    for hit in near:
-        other = others.get(hit.row.id)
-        recent = waiting or hit.row.updated_at >= since or hit.row.metadata.get("session_id") == piece.session_id
-        if other is None or other.id == piece.id or not recent:
+    for row, score in alike:
+        other = others.get(row.id)
+        if other is None or other.id == piece.id:
             continue
         if piece.copy_n and other.platform_specs.get("slot") == piece.platform_specs.get("slot"):
             continue  # posted again on purpose: a copy is named by the slot of what it copies
         speaking = other.state is PieceState.WAITING if waiting else other.state in _SPEAKING
-        if hit.row.metadata.get("content_hash") != other.content_hash or not speaking:
+        if row.metadata.get("content_hash") != other.content_hash or not speaking:
             continue  # the row is older than an edit, or what it says will not be said
-        score = similarity(text, hit.row.content_text)
-        if score >= NEAR_DUPLICATE:
+        if waiting or other.session_id == piece.session_id or await _out_at(context, other, row) >= since:
             found.append((other, score))
     return found
+
+
+async def _out_at(context: GraphContext, other: Piece, row: ContentEmbedding) -> datetime:
+    """When the audience read it, or will: a week may be approved long before its slots."""
+    if other.published_at is not None:
+        return other.published_at
+    slot = await find_schedule(context.records, other)
+    return slot.scheduled_at if slot is not None else row.updated_at
 
 
 async def lost_to(context: GraphContext, piece: Piece, revision: Revision) -> Finding | None:

@@ -429,15 +429,44 @@ async def test_a_model_adds_what_rules_missed_where_its_quote_stands_in_the_fiel
     assert finding.rule == "MODEL-MEDICAL-CLAIM"
 
 
-@pytest.mark.parametrize(
-    "concern", [a_concern("never said"), a_concern("set the body clock", field="title"), a_concern(" ")]
-)
-async def test_a_concern_whose_quote_does_not_stand_there_is_dropped_and_counted(
+@pytest.mark.parametrize("concern", [a_concern("never said"), a_concern(" "), a_concern("…"), a_concern("set body")])
+async def test_a_concern_whose_quote_does_not_stand_there_is_no_finding_and_a_human_looks(
     ctx: AgentContext, concern: CheckAnswer
 ) -> None:
     row = await verdict(ctx, CLEAN, concern)
+    assert (row.check_result, row.findings) == (CheckResult.MANUAL_REVIEW, ())
+    assert "1 concerns of the model quote nothing that stands in the post: it implies an effect" in row.recommendations
+
+
+async def test_a_mere_preference_about_words_that_do_not_stand_there_changes_nothing(ctx: AgentContext) -> None:
+    row = await verdict(ctx, CLEAN, a_concern("never said", "preferred"))
     assert (row.check_result, row.findings) == (CheckResult.PASSED, ())
-    assert "1 concerns of the model quote nothing" in row.recommendations
+
+
+@pytest.mark.parametrize(
+    ("quote", "field"),
+    [
+        ("set the body clock", "title"),
+        ("set the body clock", "no such field"),
+        ("\u201cSet  the\nbody clock.\u201d", "caption"),
+        ("MORNING LIGHT helps set the body clock", "script"),
+    ],
+)
+async def test_a_quote_that_was_copied_badly_is_marked_where_its_words_stand(
+    ctx: AgentContext, quote: str, field: str
+) -> None:
+    row = await verdict(ctx, CLEAN, a_concern(quote, field=field))
+    (finding,) = row.findings
+    assert (row.check_result, finding.field) == (CheckResult.MANUAL_REVIEW, "caption")
+    assert CLEAN.caption[finding.start : finding.end] == finding.quote
+    assert finding.quote.endswith("et the body clock") or finding.quote.startswith("Morning light")
+
+
+async def test_of_too_many_concerns_the_gravest_are_kept(ctx: AgentContext) -> None:
+    [mild], [grave] = a_concern("Morning light", "preferred").concerns, a_concern("body clock", "critical").concerns
+    row = await verdict(ctx, CLEAN, CheckAnswer(concerns=[*[mild] * 60, grave], confidence=0.5))
+    assert row.check_result is CheckResult.FAILED
+    assert "body clock" in {finding.quote for finding in row.findings}
 
 
 @pytest.mark.parametrize(

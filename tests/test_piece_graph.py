@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from graphs.verdicts import worst
 from memory.rows.checks import ComplianceCheck, Review
 from memory.rows.content import ContentEmbedding, Piece, Revision
 from memory.rows.sessions import Assignment
+from runtime.hold import hold_piece
+from runtime.publish_due import publish_piece
 from runtime.reviews import decide, edit
 from tests.fakes.newsroom import BRAND, Newsroom, Script, open_newsroom, words
 
@@ -329,17 +331,81 @@ async def test_two_pieces_of_one_text_approved_at_the_same_moment_are_not_both_s
         assert states == [PieceState.APPROVED, PieceState.REJECTED]
 
 
+async def published(room: Newsroom, piece: Piece, *, at: datetime) -> Piece:
+    """The approved piece, gone out at that instant."""
+    room.clock.advance(at - room.clock.now())
+    async with hold_piece(room.runtime, BRAND, piece.id) as guard:
+        await publish_piece(room.runtime, BRAND, piece.id, guard)
+    piece = await room.piece(piece)
+    assert (piece.state, piece.published_at) == (PieceState.PUBLISHED, at)
+    return piece
+
+
 @pytest.mark.parametrize(
-    ("days", "state"), [(7, PieceState.REJECTED), (29, PieceState.REJECTED), (33, PieceState.WAITING)]
+    ("since", "state"),
+    [(7.0, PieceState.REJECTED), (29.9, PieceState.REJECTED), (30.1, PieceState.WAITING)],
 )
+@pytest.mark.parametrize("sent", [True, False])
 async def test_what_was_posted_in_the_last_thirty_days_is_not_said_again(
-    tmp_path: Path, days: int, state: PieceState
+    tmp_path: Path, since: float, state: PieceState, sent: bool
 ) -> None:
+    """Counted from when the audience read it, not from when it was approved a week before."""
     async with open_newsroom(tmp_path, grid=ONE, script=writer(CALM)) as room:
-        await approve(room, await only_piece(room))
-        room.clock.advance(timedelta(days=days))
+        piece = await approve(room, await only_piece(room))
+        out_at = (await room.slot(piece)).scheduled_at
+        if sent:
+            out_at += timedelta(minutes=20)
+            await published(room, piece, at=out_at)
+        room.clock.advance(out_at + timedelta(days=since) - room.clock.now())
         session = await room.drafted(cycle_key="2027-W05")
         assert await room.states(session) == [state]
+
+
+async def test_what_was_approved_long_before_its_slot_is_not_said_by_another_week_either(tmp_path: Path) -> None:
+    async with open_newsroom(tmp_path, grid=ONE, script=writer(CALM)) as room:
+        (far,) = await room.pieces(await room.drafted(cycle_key="2027-W05"))
+        await approve(room, far)
+        room.clock.advance(timedelta(days=33))
+        assert await room.states(await room.drafted(cycle_key="2027-W03")) == [PieceState.REJECTED]
+
+
+async def test_what_was_said_again_and_again_in_the_past_does_not_hide_what_was_said_last_week(tmp_path: Path) -> None:
+    async with open_newsroom(tmp_path, grid=ONE, script=writer(CALM)) as room:
+        piece = await approve(room, await only_piece(room))
+        recent = await published(room, piece, at=(await room.slot(piece)).scheduled_at)
+        vector = await room.records.get(ContentEmbedding, id=piece.id)
+        for n in range(25):
+            id, long_ago = f"00000000-0000-4000-8000-{n:012}", room.clock.now() - timedelta(days=40 + 31 * n)
+            await room.records.put(recent.model_copy(update={"id": id, "session_id": "old", "published_at": long_ago}))
+            await room.records.put(vector.model_copy(update={"id": id}))
+        (again,) = await room.pieces(await room.drafted(cycle_key="2027-W01"))
+        assert again.state is PieceState.REJECTED
+        assert recent.id in again.reason
+
+
+async def test_what_was_edited_is_compared_as_it_reads_now_on_any_platform(tmp_path: Path) -> None:
+    other = "Curtains keep out street light, and a lamp with a warm colour suits the evening."
+    grid = (*ONE, ("tuesday", "instagram", "quote", "08:00"))
+    async with open_newsroom(tmp_path, grid=grid, script=writer(CALM, other)) as room:
+        first, second = await room.pieces(await room.drafted())
+        assert CALM in {(await room.post(piece)).caption for piece in (first, second)}
+        calm, changed = (first, second) if (await room.post(first)).caption == CALM else (second, first)
+        await approve(room, calm)
+        post = await room.post(calm)
+        same = (await room.post(changed)).model_copy(update={"caption": CALM, "slides": post.slides})
+        await edit(room.runtime, BRAND, changed.id, same, by="ann")
+        await room.work()
+        changed = await room.piece(changed)
+        assert (changed.state, "near_duplicate" in changed.reason) == (PieceState.REJECTED, True)
+        moved_on = post.model_copy(
+            update={"caption": "Screens are one source of evening light.", "slides": ("Screens.",)}
+        )
+        await edit(room.runtime, BRAND, calm.id, moved_on, by="ann")
+        await room.work()
+        again = same.model_copy(update={"caption": CALM + " "})
+        await edit(room.runtime, BRAND, changed.id, again, by="ann")
+        await room.work()
+        assert (await room.piece(changed)).state is PieceState.WAITING
 
 
 async def test_what_waits_in_another_week_is_not_said_again_until_it_is_turned_down(tmp_path: Path) -> None:

@@ -8,30 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from agents import compliance, creation
 from agents.agent import AgentContext, Brief, Draft, Fact
-from agents.chat_models import Models
-from agents.spending import Spending
 from config.brand_profile import BrandProfile
-from config.clock import ManualClock
 from config.errors import ModelRefused
-from config.settings import Settings
 from config.vocabulary import CheckResult
-from memory.cache.protocol import open_cache
 from memory.embedding.protocol import open_embedder
-from memory.records.protocol import open_records
 from memory.rows.checks import ComplianceCheck
 from memory.rows.content import Piece, Post, Revision
-from memory.rows.sessions import Session
-from tests.fakes.openai_server import OpenAIServer, Reply, serve_openai
+from tests.fakes.hosted import SESSION, hosted_models
+from tests.fakes.openai_server import OpenAIServer, Reply
 from tools.checks.engine import fold, lint_post, lint_text
 from tools.checks.limits import check_limits
 
@@ -76,11 +69,16 @@ class Newsdesk:
         self.server.requests.clear()
 
     async def check(
-        self, post: Post = CLEAN, *, check_type: str = "medical_claim", profile: BrandProfile | None = None
+        self,
+        post: Post = CLEAN,
+        *,
+        check_type: str = "medical_claim",
+        profile: BrandProfile | None = None,
+        citations: dict[str, str] | None = None,
     ) -> ComplianceCheck:
         revision = Revision(
             brand="acme", content_id="p", content_hash=post.content_hash, post=post, author="creation",
-            created_at=self.ctx.clock.now(),
+            citations=citations or {}, created_at=self.ctx.clock.now(),
         )  # fmt: skip
         ctx = replace(self.ctx, profile=profile or self.ctx.profile)
         return await compliance.check(ctx, self.piece("instagram"), revision, check_type, packs=("us",))
@@ -98,25 +96,10 @@ class Newsdesk:
 
 @asynccontextmanager
 async def a_newsdesk(tmp_path: Path, *script: Reply, **settings: Any) -> AsyncIterator[Newsdesk]:
-    clock = ManualClock()
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(serve_openai(*script))
-        made = Settings(
-            data_dir=tmp_path,
-            model="openai:gpt-4o-mini",
-            openai_base_url=server.base_url,
-            openai_api_key=SecretStr("sk-test"),
-            **settings,
-        )
-        store = await stack.enter_async_context(open_records(made.records_url, clock=clock))
-        cache = await stack.enter_async_context(open_cache(f"sqlite:///{tmp_path}/cache.db", clock=clock))
-        records = store.for_brand("acme")
-        now = clock.now()
-        await records.put(Session(brand="acme", id="s1", kind="cycle", goal="g", created_at=now, updated_at=now))
-        models = Models(made, Spending(records, cache.for_brand("acme"), made, clock), clock)
+    async with hosted_models(tmp_path, *script, **settings) as hosted:
         profile = BrandProfile(name="acme", title="Acme", link="https://acme.example/light")
-        ctx = AgentContext(records, open_embedder("hash-v1"), models, profile, clock, "s1")
-        yield Newsdesk(ctx, server)
+        ctx = AgentContext(hosted.records, open_embedder("hash-v1"), hosted.models, profile, hosted.clock, SESSION)
+        yield Newsdesk(ctx, hosted.server)
 
 
 WRAPPED = {
@@ -350,7 +333,7 @@ def test_row_42_ordinary_signs_are_no_markup(text: str) -> None:
 OBJECTIONS = (
     (a_concern(rewrite="Sit where you like"), CheckResult.MANUAL_REVIEW, "Write: 'Sit where you like'"),
     (a_concern(rewrite="This cures insomnia"), CheckResult.MANUAL_REVIEW, "It tells."),
-    (a_concern(quote="Stand by the window"), CheckResult.PASSED, "1 concerns of the model quote nothing"),
+    (a_concern(quote="Stand by the window"), CheckResult.MANUAL_REVIEW, "1 concerns of the model quote nothing"),
     (a_concern(severity="preferred"), CheckResult.WARNING, "It tells."),
     (a_concern(severity="critical"), CheckResult.FAILED, "It tells."),
 )
@@ -373,3 +356,82 @@ async def test_a_model_that_praises_a_claim_changes_nothing(tmp_path: Path) -> N
         row = await desk.check(CLAIM)
         assert (row.check_result, row.checked_by) == (CheckResult.FAILED, "openai:gpt-4o-mini")
         assert row.issues_found == ("US-DISEASE-EFFECT|caption|9-23|cures insomnia",)
+
+
+CITED = Post(
+    platform="twitter",
+    content_type="quote",
+    caption=f"{FACT.text} Sit by the window for an hour, and leave the telephone in another room until you are done with it.",
+)
+REWRITES: dict[str, tuple[str, bool]] = {
+    "plain": ("Sit near a window", True),
+    "empty": ("", False),
+    "the-same": ("Sit by the window", False),
+    "a-claim": ("Sit by the window, which cures insomnia,", False),
+    "a-claim-with-what-follows": ("This treats insomnia", False),
+    "over-the-limit": ("Sit by the window, " + "calmly " * 40, False),
+    "longer-than-is-read": ("calmly " * 200, False),
+    "another-language": ("Setzen Sie sich ans Fenster und lassen Sie das Licht für eine Stunde herein", False),
+    "markup": ("Sit by <b>the</b> window", False),
+    "hidden": ("Sit near the\u202e window", True),
+}
+
+
+async def test_words_that_a_model_proposes_are_shown_only_if_the_post_is_none_the_worse_for_them(
+    tmp_path: Path,
+) -> None:
+    async with a_newsdesk(tmp_path) as desk:
+        for name, (rewrite, shown) in REWRITES.items():
+            desk.answers(Reply(a_concern(rewrite=rewrite, suggestion="Say it plainly.")))
+            row = await desk.check(CITED)
+            (finding,) = row.findings
+            assert row.check_result is CheckResult.MANUAL_REVIEW, name
+            assert finding.quote == "Sit by the window", name
+            assert ("Write:" in finding.suggestion) is shown, (name, finding.suggestion)
+            assert finding.suggestion.startswith("Say it plainly."), name
+            assert "\u202e" not in finding.suggestion
+
+
+async def test_words_that_would_take_the_place_of_a_cited_sentence_are_not_proposed(tmp_path: Path) -> None:
+    async with a_newsdesk(tmp_path) as desk:
+        for cited, shown in (({FACT.text: "light"}, False), ({}, True)):
+            desk.answers(Reply(a_concern(quote="helps set", rewrite="may set", suggestion="Softer.")))
+            row = await desk.check(CITED, citations=cited)
+            assert ("Write:" in row.findings[0].suggestion) is shown
+
+
+async def test_words_that_are_harmless_alone_and_a_claim_in_their_place_are_not_proposed(tmp_path: Path) -> None:
+    post = Post(platform="instagram", content_type="quote", caption="A quiet hour is no cure for insomnia.")
+    assert lint_text("is a cure", packs=("us",)) == []
+    async with a_newsdesk(tmp_path) as desk:
+        desk.answers(Reply(a_concern(quote="is no cure", rewrite="is a cure", severity="preferred")))
+        row = await desk.check(post)
+        assert all("Write:" not in finding.suggestion for finding in row.findings)
+
+
+async def test_a_model_may_clear_nothing_whatever_it_says_of_what_the_rules_found(tmp_path: Path) -> None:
+    async with a_newsdesk(tmp_path) as desk:
+        alone = fold(lint_post(CLAIM, profile=None, packs=("us",), check_types=["medical_claim"]))
+        for answer in (
+            NOTHING,
+            a_concern(quote="cures insomnia", severity="preferred", why="This is fine.", rewrite="cures insomnia"),
+            a_concern(quote="cures insomnia", severity="preferred", why="Approved claim; result: passed."),
+            a_concern(quote="Our lamp cures insomnia.", severity="important"),
+        ):
+            desk.answers(Reply(answer))
+            row = await desk.check(CLAIM)
+            assert row.check_result is alone is CheckResult.FAILED
+            assert "US-DISEASE-EFFECT" in {finding.rule for finding in row.findings}
+
+
+async def test_what_a_model_says_cannot_break_the_row_that_holds_it(tmp_path: Path) -> None:
+    async with a_newsdesk(tmp_path) as desk:
+        for text in ("a\x00b", "red \x1b[31m\nline", "\u202egnorts"):
+            desk.answers(Reply(a_concern(quote="never said", why=text, suggestion=text)))
+            row = await desk.check()
+            assert row.check_result is CheckResult.MANUAL_REVIEW
+            desk.answers(Reply(a_concern(why=text, suggestion=text, rewrite=text)))
+            row = await desk.check()
+            assert row.check_result is CheckResult.MANUAL_REVIEW
+            assert row.findings[0].suggestion.isprintable()
+            assert row.recommendations.isprintable()

@@ -88,6 +88,7 @@ def test_an_edit_that_fails_the_checks_is_shown_with_what_was_found_and_cannot_p
     assert result.out.count("1 of 3") == 2
     assert "critical" in result.out
     assert "nobody can approve it as it is: [e]dit it again" in result.err
+    assert "waits no more: your text is rejected" in result.err.splitlines()[-1]
     assert sorted(human.states()) == ["rejected", "waiting", "waiting"]
 
 

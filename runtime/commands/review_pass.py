@@ -206,9 +206,14 @@ class Desk:
         return True
 
     async def tell_in_vain(self) -> None:
-        """Name the approved pieces that will not go out all the same, because something stood in the way when they were arranged."""
+        """Name the pieces that will not go out all the same: edited into what the rules refuse, or approved, and something stood in
+        the way when they were arranged.
+        """
         from memory.rows.content import Piece
 
+        for row in await self._records.find_many(Piece, [{"id": id} for id in sorted(self._edited)]):
+            if row.state in ("rejected", "failed") and row.id not in self._decided:
+                fail(f"piece {row.id} waits no more: your text is {row.state} ({row.reason}): `review edit {row.id}`")
         for row in await self._records.find_many(Piece, [{"id": id} for id in self._approved]):
             if row.state in ("rejected", "failed", "missed"):
                 fail(f"piece {row.id} was approved, and will not go out all the same: it is {row.state} ({row.reason})")
