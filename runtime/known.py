@@ -1,10 +1,12 @@
-"""How much the brand knows about a day, before a week is spent on it: sentences that its posts could still use."""
+"""What the brand knows about a day, before a week is spent on it: sentences that its posts could still use."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from agents.extract import GENERIC, quotable
+from agents.sentences import stems
 from config.brand_profile import BrandProfile
 from config.errors import Unsupported
 from config.vocabulary import Severity
@@ -13,18 +15,15 @@ from memory.graph_store import MemoryStore
 from memory.knowledge import search
 from memory.records.protocol import Records
 from memory.rows.brand import BrandKnowledge
-from memory.sentences import sentences
 from runtime.compose import Runtime
 from tools.checks.engine import lint_text
-from tools.text import STOPWORDS
-from tools.text import words as words_of
 
 
 @dataclass(frozen=True)
 class Known:
     """Sentences about a day: those that a post can use, and those that it cannot."""
 
-    usable: int
+    usable: frozenset[str]
     said: int
     """Of the last four weeks, or of posts that wait."""
     refused: int
@@ -46,9 +45,9 @@ async def said_lately(runtime: Runtime, records: Records, *, cycle_key: str, ses
 async def known_about(
     runtime: Runtime, records: Records, words: str, *, profile: BrandProfile, said: Collection[str]
 ) -> Known:
-    """How many sentences near `words` hold one of them; an embedder that costs money is not asked."""
-    # The first letters stand for the word: what research itself finds is judged when it runs, this only warns before.
-    stems = {word.lower()[:5] for word in words_of(words) if len(word) > 3 and word.lower() not in STOPWORDS}
+    """The sentences near `words` that hold one of them and can be quoted; an embedder that costs money is not asked."""
+    # What research itself finds is judged when it runs, this only warns before: by the words that it goes by.
+    wanted = (stems(words) - GENERIC) or stems(words)
     only = {"knowledge_type": "document", "status": "active"}
     if embeds_free(runtime):
         texts = [hit.text for hit in await search(records, runtime.embedder, words, 12)]
@@ -58,15 +57,10 @@ async def known_about(
             texts = [scored.row.content for scored in found]
         except Unsupported:
             texts = [row.content for row in await records.find_by(BrandKnowledge, brand=records.brand) if row.chunk]
-    about = {
-        sentence
-        for text in texts
-        for sentence in sentences(text)
-        if any(word.lower()[:5] in stems for word in words_of(sentence))
-    }
+    about = {one.text for one in quotable({"id": "", "text": text} for text in texts) if one.stems & wanted}
     again = {sentence for sentence in about if sentence in said}
-    refused = sum(_refused(sentence, profile) for sentence in about - again)
-    return Known(len(about) - len(again) - refused, len(again), refused)
+    refused = {sentence for sentence in about - again if _refused(sentence, profile)}
+    return Known(frozenset(about - again - refused), len(again), len(refused))
 
 
 def _refused(sentence: str, profile: BrandProfile) -> bool:

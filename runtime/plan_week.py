@@ -28,8 +28,10 @@ from runtime.compose import Runtime
 from runtime.known import embeds_free, known_about, said_lately
 from runtime.start import FURTHEST, find_plans, week_inputs
 
+SENTENCES = {"quote": 1, "story": 1, "reel": 2, "thread": 2, "carousel": 3}
+"""Fewest sentences of knowledge that a piece of the type needs for itself: no other says them."""
 SENTENCES_A_PIECE = 2
-"""Fewest sentences of knowledge that a piece needs: what it says, and one to say beside it."""
+"""Of a type that is not among them."""
 _AGAIN = timedelta(weeks=8)
 """A theme that ran within this is named: readers remember."""
 
@@ -52,6 +54,8 @@ class PlannedDay:
     pieces: int
     sentences: int
     """Those that a post can use: not said lately, and nothing critical in them."""
+    wanted: int
+    """Fewest that its pieces need."""
     said: int = 0
     refused: int = 0
 
@@ -120,7 +124,7 @@ async def plan_week(
     slots = await _slots(runtime, records, profile, cycle_key, platforms, types, plans)
     made = [planned.slot for planned in slots if not planned.skipped]
     said_before = await said_lately(runtime, records, cycle_key=cycle_key, session_id=plans[-1].id if plans else "")
-    days = await _days(runtime, records, chosen, made, profile, said_before)
+    days, usable = await _days(runtime, records, chosen, made, profile, said_before)
     inputs = week_inputs(chosen, platforms, types, said)
     exists, conflicts = _standing(plans, inputs, cycle_key)
     replans = bool(conflicts)
@@ -149,7 +153,7 @@ async def plan_week(
         forecast=tuple(lines),
         session_limit_usd=runtime.settings.session_usd,
         day_left_usd=round(max(0.0, runtime.settings.brand_day_usd - sum(map(counted, rows))), 6),
-        gaps=tuple(_gaps(days)),
+        gaps=(*_gaps(days), *_shared_gap(days, usable)),
         conflicts=tuple(conflicts),
         warnings=(*near_theme(profile, theme), *await _ran_lately(records, chosen, cycle_key)),
         exists=exists,
@@ -206,17 +210,23 @@ async def _days(
     slots: Sequence[Slot],
     profile: BrandProfile,
     said: Collection[str],
-) -> list[PlannedDay]:
+) -> tuple[list[PlannedDay], list[frozenset[str]]]:
     named = {DAYS.index(day.day) + 1: day for day in theme.days}
     pieces = Counter(slot.day for slot in slots)
-    days = []
+    wanted = Counter[int]()
+    for slot in slots:
+        wanted[slot.day] += SENTENCES.get(slot.content_type, SENTENCES_A_PIECE)
+    days, usable = [], []
     for number in sorted(pieces):
         day = named.get(number)
         words = " ".join((day.title, day.angle, *day.keywords) if day else (theme.title, *theme.keywords))
         known = await known_about(runtime, records, words, profile=profile, said=said)
         title = day.title if day else ""
-        days.append(PlannedDay(number, title, pieces[number], known.usable, known.said, known.refused))
-    return days
+        days.append(
+            PlannedDay(number, title, pieces[number], len(known.usable), wanted[number], known.said, known.refused)
+        )
+        usable.append(known.usable)
+    return days, usable
 
 
 def _gaps(days: Sequence[PlannedDay]) -> list[str]:
@@ -224,8 +234,48 @@ def _gaps(days: Sequence[PlannedDay]) -> list[str]:
         f"{DAYS[day.day - 1]}: {day.sentences} sentences of knowledge for {day.pieces} pieces{day.unusable}"
         f"{f' about {day.title!r}' if day.title else ''}: add a document that covers it, or drop cells"
         for day in days
-        if day.sentences < day.pieces * SENTENCES_A_PIECE
+        if day.sentences < day.wanted
     ]
+
+
+def _shared_gap(days: Sequence[PlannedDay], usable: Sequence[Collection[str]]) -> list[str]:
+    """A line when each day knows enough for itself and all of them together do not: no sentence is said twice in a week."""
+    wanted = [min(day.wanted, len(known)) for day, known in zip(days, usable, strict=True)]
+    lacking = sum(wanted) - _most_served(wanted, usable)
+    if not lacking:
+        return []
+    known = len(frozenset().union(*usable))
+    pieces = sum(day.pieces for day in days)
+    return [
+        f"the week: its days share {known} sentences of knowledge, and no post says what another says: {lacking} too few"
+        f" for {pieces} pieces: add a document that covers it, or drop cells"
+    ]
+
+
+def _most_served(wanted: Sequence[int], usable: Sequence[Collection[str]]) -> int:
+    """How many of the sentences that the days want they can get, each sentence on one day (augmenting paths)."""
+    days_of: dict[str, list[int]] = {}
+    for n, known in enumerate(usable):
+        for sentence in known:
+            days_of.setdefault(sentence, []).append(n)
+    held: list[set[str]] = [set() for _ in usable]
+
+    def place(sentence: str, tried: set[int]) -> bool:
+        for n in days_of[sentence]:
+            if n in tried:
+                continue
+            tried.add(n)
+            if len(held[n]) < wanted[n]:
+                held[n].add(sentence)
+                return True
+            for other in held[n]:
+                if place(other, tried):
+                    held[n].remove(other)
+                    held[n].add(sentence)
+                    return True
+        return False
+
+    return sum(place(sentence, set()) for sentence in days_of)
 
 
 def _standing(plans: Sequence[Session], inputs: dict[str, object], cycle_key: str) -> tuple[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from agents.forecast import forecast
 from agents.spending import Tokens, day_of, price_of
 from agents.tool_loop import ROUNDS
-from config.brand_profile import Cell, find_brand_folder, load_brand
+from config.brand_profile import DAYS, Cell, find_brand_folder, load_brand
 from config.clock import ManualClock
 from config.errors import BadInput
 from config.vocabulary import CHECK_TYPES, AgentType
@@ -226,3 +227,64 @@ async def test_the_forecast_rests_on_what_calls_used_and_never_falls_short_of_ev
             derived=False,
         )
         assert sum(line.at_most_usd for line in free) == 0
+
+
+TEA = (
+    "The kettle takes four minutes to boil water for green tea in our kitchen.",
+    "Green tea leaves open slowly in water that has just stopped boiling.",
+    "A small pot keeps black tea warm for about half an hour on the table.",
+    "We pour the tea before the first guest sits down in the morning.",
+    "Some people like their tea with a slice of lemon from the garden.",
+    "The tea cupboard holds eleven tins with labels written by hand.",
+    "Mint tea smells of summer when the leaves are fresh from the bed outside.",
+    "The old kettle whistles on a low note that everybody in the house knows.",
+    "White tea is picked early in the year and dried in the shade.",
+    "Our tea tray is made of ash and was built by a neighbour.",
+)
+TEA_ROOM = ("--theme", "tea-room", "--week", WEEK)
+
+
+def tea_brand(cli: Cli, sentences: int, days: int) -> None:
+    """A brand that knows so many sentences about tea, and posts three times on each of so many days."""
+    assert cli("brand", "new", "acme").code == 0
+    folder = cli.data_dir / "brands" / "acme"
+    shutil.rmtree(folder / "documents")
+    (folder / "documents").mkdir()
+    (folder / "documents" / "tea.md").write_text("# Tea notes\n\n" + "\n\n".join(TEA[:sentences]) + "\n")
+    (folder / "themes.toml").write_text(
+        '[[theme]]\nname = "tea-room"\ntitle = "Tea room"\nkeywords = ["tea", "kettle"]\n'
+    )
+    head = (folder / "brand.toml").read_text().partition("[[grid]]")[0]
+    cells = (("instagram", "quote", "08:00"), ("instagram", "carousel", "12:00"), ("facebook", "quote", "18:00"))
+    grid = [
+        f'[[grid]]\nday = "{day}"\nplatform = "{platform}"\ncontent_type = "{content_type}"\ntime = "{time}"\n'
+        for day in DAYS[:days]
+        for platform, content_type, time in cells
+    ]
+    (folder / "brand.toml").write_text(head + "\n".join(grid))
+
+
+@pytest.mark.parametrize(
+    ("sentences", "days", "says"),
+    [
+        (5, 1, []),
+        (4, 1, ["monday: 4 sentences of knowledge for 3 pieces: add a document that covers it, or drop cells"]),
+        (10, 2, []),
+        (
+            10,
+            3,
+            [
+                "the week: its days share 10 sentences of knowledge, and no post says what another says: 5 too few for 9 pieces:"
+                " add a document that covers it, or drop cells"
+            ],
+        ),
+    ],
+)
+def test_gaps_of_the_plan_are_those_of_the_week(cli: Cli, sentences: int, days: int, says: list[str]) -> None:
+    tea_brand(cli, sentences, days)
+    plan = cli.ok("cycle", "plan", *TEA_ROOM)
+    assert ([day["sentences"] for day in plan["days"]], plan["gaps"]) == ([sentences] * days, says)
+    cli.ok("cycle", "run", *TEA_ROOM)
+    made = cli.ok("report", "week", "--week", WEEK)
+    assert len(made["pieces"]) == 3 * days
+    assert bool(made["gaps"]) == bool(says)
