@@ -15,7 +15,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, Send, interrupt
 
 from agents import compliance, creation
-from config.errors import LeaseLost, NotFound
+from config.errors import LeaseLost, ModelRefused, NotFound
 from config.vocabulary import CHECK_TYPES, AgentType, CheckResult, Decision, PieceState, Severity
 from graphs.arrange import arrange
 from graphs.context import PASS_THROUGH, GraphContext, advance_session_task
@@ -164,7 +164,7 @@ def after_decide(state: PieceGraphState) -> str:
 
 
 async def revise(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGraphState:
-    """Write the next revision with the findings in hand. The same bytes again would only be refused again: then ask or reject."""
+    """Write the next revision with the findings in hand. With the same bytes again, or none, what was found decides: ask or reject."""
     context, piece = await _start(runtime)
     old = await get_revision(context.records, piece, state["content_hash"])
     findings = [
@@ -176,7 +176,10 @@ async def revise(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
     new = await find_written(context, piece, number)
     if new is None:
         brief = await load_brief(context.records, piece)
-        proposed = await creation.revise(context.agent, piece, old, brief, findings)
+        try:
+            proposed = await creation.revise(context.agent, piece, old, brief, findings)
+        except ModelRefused:  # the text that there is, and what was found in it, is still worth a human's look
+            return {"revision": MAX_REVISIONS, "content_hash": old.content_hash}
         if proposed.post.content_hash == old.content_hash:
             return {"revision": MAX_REVISIONS, "content_hash": old.content_hash}
         new = await store_draft(context, piece, proposed, revision=number)
