@@ -12,7 +12,8 @@ from agents.days import related_words
 from agents.extract import GENERIC, OWN_KEYWORDS
 from agents.research import passages_about
 from agents.sentences import stems, visible, words
-from config.brand_profile import DAYS, Theme
+from config.brand_profile import Theme
+from config.calendar import DAYS
 from config.subjects import Subject, general_subjects
 from config.vocabulary import AgentType, Severity
 from tools.calls import Toolbox

@@ -19,8 +19,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks._report import CELLS, DAYS
+from benchmarks._report import CELLS
 from config.brand_profile import shipped_brands
+from config.calendar import DAYS
 from config.settings import Settings
 
 Week = tuple[int, int]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from config.brand_profile import shipped_brands
+from config.calendar import DAYS
 
 BRAND = "acme"
-DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 CELLS = (
     ("instagram", "quote"),
     ("twitter", "quote"),

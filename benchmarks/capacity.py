@@ -22,8 +22,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._capacity_counts import FILES, Assumed, Week, embedded, many_machines, redis_task_bytes
-from benchmarks._report import DAYS
 from benchmarks.footprint import peak_mb
+from config.calendar import DAYS
 
 SMALL, LARGE, ONE_DAY = (7, 7), (21, 7), (7, 1)
 """Pieces and days of the measured weeks; LARGE is the week that the model plans for."""

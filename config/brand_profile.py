@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from config.calendar import DAYS, Day
 from config.errors import BadInput, NotFound
 from config.vocabulary import CONTENT_TYPES, PLATFORMS, RULE_PACKS, Severity, nearest
 
@@ -27,7 +28,6 @@ _SMALL_WORDS = frozenset(
     """.split()  # noqa: SIM905 - a line of quoted words is no easier to read
 )
 MAX_FILE_BYTES = 1024 * 1024
-DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 class _Part(BaseModel):
@@ -37,7 +37,7 @@ class _Part(BaseModel):
 class Cell(_Part):
     """One place of the weekly grid: on `day`, at `time` wall clock of the brand's zone, one piece."""
 
-    day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+    day: Day
     platform: str
     content_type: str
     time: str
@@ -98,7 +98,7 @@ class Claim(_Part):
 class DayTheme(_Part):
     """What one day of a themed week is about."""
 
-    day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+    day: Day
     title: str
     angle: str = ""
     keywords: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import structlog
 
+from config.calendar import week_key as week_of
 from config.clock import SystemClock
 from runtime.commands.common import dispatch
 
@@ -45,12 +46,6 @@ SHIPPED_ZONE = ZoneInfo("America/New_York")
 MONDAY = (SystemClock().now() + timedelta(days=21)).astimezone(SHIPPED_ZONE).date()
 MONDAY -= timedelta(days=MONDAY.weekday())
 """Of a week that is far enough ahead, whenever the tests run."""
-
-
-def week_of(day: date) -> str:
-    """The ISO week of a day, 2026-W50."""
-    year, week, _ = day.isocalendar()
-    return f"{year}-W{week:02d}"
 
 
 def utc_of(day: date, hour: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from config.calendar import week_key
 from config.clock import SystemClock
 from config.errors import CopydeskError
 from memory.queue.protocol import DeadTask, Task
@@ -115,8 +116,7 @@ def database_rows(path: Path) -> dict[str, list[str]]:
 
 def coming_week() -> str:
     """An ISO week that begins after the present one, whenever the tests run."""
-    year, week, _ = (SystemClock().now() + timedelta(days=14)).isocalendar()
-    return f"{year}-W{week:02}"
+    return week_key(SystemClock().now() + timedelta(days=14))
 
 
 def plant(cli: Cli) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections import Counter, defaultdict
 from typing import Any
 
-from config.brand_profile import DAYS
+from config.calendar import DAYS
 from config.vocabulary import PieceState
 from graphs.sessions import session_piece_ids, session_slots
 from memory.records.protocol import Records

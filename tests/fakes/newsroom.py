@@ -15,6 +15,7 @@ from agents.agent import Brief, Fact
 from agents.answers import BriefAnswer, CheckAnswer, PostAnswer
 from agents.chat_models import Answer, Models
 from agents.spending import Spending, Tokens
+from config.calendar import DAYS
 from config.clock import ManualClock
 from config.settings import Settings
 from config.vocabulary import AgentType, PieceState
@@ -55,9 +56,8 @@ def write_brand(
         lines += ["", "[[grid]]", f'day = "{day}"', f'platform = "{platform}"', f'content_type = "{content_type}"']
         lines.append(f'time = "{at}"')
     (folder / "brand.toml").write_text("\n".join(lines) + "\n")
-    days = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
     theme = '[[theme]]\nname = "light"\ntitle = "A week of light"\nkeywords = ["light", "sleep"]\n'
-    for day in days:
+    for day in DAYS:
         theme += f'\n[[theme.days]]\nday = "{day}"\ntitle = "Light on {day}"\nkeywords = ["light"]\n'
     (folder / "themes.toml").write_text(theme + '\n[[theme]]\nname = "sleep"\ntitle = "A week of sleep"\n')
     (folder / "documents").mkdir(exist_ok=True)
