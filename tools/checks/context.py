@@ -177,12 +177,8 @@ def _spans(
     places = sorted(
         (t.start, t.end, s, n) for s, sentence in enumerate(sentences) for n, t in enumerate(sentence.tokens)
     )
-    for rule in rules.with_regexes:
-        if not _holds(rule, met, conditions):
-            continue
-        for regex, pieces in zip(rule.regexes, rule.needs, strict=True):
-            if pieces and not any(piece in folded.text for piece in pieces):
-                continue
+    for rule, regex in rules.expressions(folded.text):
+        if _holds(rule, met, conditions):
             for match in regex.finditer(folded.text):
                 if match.end() > match.start() and _regex_fires(sentences, places, match.span(), rule, conditions):
                     found.append((rule, *folded.span(match.start(), match.end())))

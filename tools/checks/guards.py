@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tools.checks.rules import Sentence
+from tools.checks.subjects import SUBJECTS
 
 Guard = Callable[[Sentence, int, int], bool]
 _NOT_REALLY = frozenset(("only", "just", "merely", "simply", "alone", "everyone", "all"))
@@ -31,6 +32,7 @@ _MANUAL = frozenset(
         "osteopath",
         "osteopaths",
         "osteopathy",
+        "osteopathic",
         "chiropractic",
         "chiropractor",
         "chiropractors",
@@ -42,6 +44,7 @@ _MANUAL = frozenset(
 _YOUNG = frozenset(("baby", "babies", "colic", "infant", "infants", "child", "children"))
 _SELF = frozenset(("i", "my", "me", "i'm", "i've"))
 _WE = frozenset(("our", "we", "us", "this"))
+_GIVING = _WE | {"order", "buy"}
 
 
 def negated(sentence: Sentence, start: int, end: int) -> bool:
@@ -65,6 +68,8 @@ def negated(sentence: Sentence, start: int, end: int) -> bool:
         between = sentence.folded.text[sentence.tokens[n].end : sentence.tokens[start].start]
         if word in ("no", "nothing", "none") and "," in between:
             continue
+        if word in ("no", "zero") and "and" in words[n + 1 : start]:
+            continue  # "no experience needed, and earn": what it denies ends before the promise
         following = words[n + 1] if n + 1 < len(words) else ""
         if following in _NOT_REALLY or following in ("more", "longer", "matter", "doubt", "wonder", "need"):
             return False
@@ -112,6 +117,8 @@ def advice(sentence: Sentence, start: int, end: int) -> bool:
             "not meant to",
             "cannot replace",
             "no substitute",
+            "special medical purposes",
+            "medical supervision",
             "not a replacement",
         )
     )
@@ -154,7 +161,9 @@ def authorised(sentence: Sentence, start: int, end: int) -> bool:
     words = set(sentence.words(0, len(sentence.tokens)))
     if words & (_SELF | _CURES | {"our", "we"}):
         return False
-    if _risk_claim(sentence, words) or {"lactose", "digesting"} <= words:
+    if sentence.has("UNLISTED"):
+        return False
+    if _risk_claim(sentence, words) or {"lactose", "digesting"} <= words or {"creatine", "successive"} <= words:
         return True
     listed = "AUTHORISED" in sentence.present and bool(_UPKEEP & words) and "DISEASE" not in sentence.present
     return listed and (not sentence.has("STRONG") or "flatulence" in words)
@@ -314,7 +323,8 @@ def natural(sentence: Sentence, start: int, end: int) -> bool:
 def awareness(sentence: Sentence, start: int, end: int) -> bool:
     """A charity, an awareness month, a remembrance: nothing is sold."""
     sold = any(
-        "PRODUCT" in tag and token.text not in _WE for tag, token in zip(sentence.tags, sentence.tokens, strict=True)
+        "PRODUCT" in tag and token.text not in _GIVING
+        for tag, token in zip(sentence.tags, sentence.tokens, strict=True)
     )
     return sentence.has("AWARENESS") and not sold and not sentence.has("STRONG", 0, start)
 
@@ -359,4 +369,5 @@ GUARDS: dict[str, Guard] = {
     "structure": structure,
     "rules": rules,
     "sourced": sourced,
+    **SUBJECTS,
 }

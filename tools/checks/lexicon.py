@@ -13,7 +13,11 @@ from tools.checks.normalise import Folded, Token
 
 _VOWELS = "aeiou"
 _RAW = ("COMMON", "NOT_DISEASE", "DISEASE_ENDING", "ANTI_OF", "FOREIGN", "ENGLISH")
+_NAMES = ("NAME_OF", "NAME_END", "NAME_START", "NAME_NOT")
 """Classes that other code asks for; no word of a sentence is tagged with them."""
+_FILES = ("lexicon.toml", "lexicon_body.toml")
+"""A class may stand in both: the second adds to it."""
+_WORDS_KEPT = 20_000
 
 
 @dataclass
@@ -27,6 +31,20 @@ class Lexicon:
     raw: dict[str, frozenset[str]] = field(default_factory=dict)
     disease_ending: re.Pattern[str] = re.compile("(?!)")
     anti: re.Pattern[str] = re.compile("(?!)")
+    name: re.Pattern[str] = re.compile("(?!)")
+    _of_form: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def of_form(self, word: str) -> tuple[str, ...]:
+        """The classes of a word that are told by its form: kept, since the same words come over and over."""
+        if (found := self._of_form.get(word)) is None:
+            if len(self._of_form) >= _WORDS_KEPT:
+                self._of_form.clear()
+            disease = word not in self.raw["NOT_DISEASE"] and self.disease_ending.fullmatch(word)
+            anti = word.startswith("anti") and self.anti.match(word)
+            name = len(word) > 5 and word not in self.vocabulary and self.name.fullmatch(word)
+            found = tuple(c for c, told in (("DISEASE", disease), ("ANTI", anti), ("CURENAME", name)) if told)
+            self._of_form[word] = found
+        return found
 
     def add(self, class_name: str, words: tuple[str, ...]) -> None:
         entries = self.by_first.setdefault(words[0], [])
@@ -51,8 +69,8 @@ class Lexicon:
                 if written.rstrip("s").isupper() and not _shouted(folded.original):
                     for name in self.capitals[text]:
                         tags[n].setdefault(name, set()).add(n + 1)
-            if text not in self.raw["NOT_DISEASE"] and self.disease_ending.fullmatch(text):
-                tags[n].setdefault("DISEASE", set()).add(n + 1)
+            for name in self.of_form(text):
+                tags[n].setdefault(name, set()).add(n + 1)
             self._joined(tokens, n, folded, tags)
         for n in hidden:
             for name in ("DISEASE", "AILMENT", "SIGN", "EFFECT", "STRONG", "DRUG", "ANTI", "BODY", "GONE", "ORGAN"):
@@ -61,8 +79,6 @@ class Lexicon:
 
     def _joined(self, tokens: Sequence[Token], n: int, folded: Folded, tags: list[dict[str, set[int]]]) -> None:
         text = tokens[n].text
-        if text.startswith("anti") and self.anti.match(text):
-            tags[n].setdefault("ANTI", set()).add(n + 1)
         if n + 1 == len(tokens):
             return
         between = folded.text[tokens[n].end : tokens[n + 1].start]
@@ -72,6 +88,8 @@ class Lexicon:
         if text == "anti" and self.anti.match(pair):
             tags[n].setdefault("ANTI", set()).add(n + 2)
         if between == "-":
+            if "CURENAME" in self.of_form(pair):
+                tags[n].setdefault("CURENAME", set()).add(n + 2)
             for rest, name in self.by_first.get(pair, ()):
                 if not rest and name in ("DISEASE", "DRUG", "ANTI", "SIGN"):
                     tags[n].setdefault(name, set()).add(n + 2)
@@ -131,16 +149,21 @@ def plural(noun: str) -> list[str]:
 @cache
 def lexicon() -> Lexicon:
     """The shipped classes, read and inflected once a process."""
-    source = resources.files("tools.checks") / "rule_packs" / "lexicon.toml"
-    data = tomllib.loads(source.read_text(encoding="utf-8"))
+    parts_of = [
+        tomllib.loads((resources.files("tools.checks") / "rule_packs" / name).read_text(encoding="utf-8"))
+        for name in _FILES
+    ]
+    data = parts_of[0]
     out = Lexicon()
     for name in _RAW:
         out.raw[name] = frozenset(data[name]["words"].split())
     out.disease_ending = re.compile(f"[a-z]{{3,}}(?:{'|'.join(sorted(out.raw['DISEASE_ENDING']))})$")
     out.anti = re.compile(f"anti-?(?:{'|'.join(sorted(out.raw['ANTI_OF']))})$")
+    of, end, start, but = ("|".join(file[name]["words"].split()) for file in parts_of[1:] for name in _NAMES)
+    out.name = re.compile(f"(?!(?:{but})$)(?:(?:{of})[aiov]?(?:{end})|(?:{start})(?:{of}))s?")
     out.vocabulary |= out.raw["COMMON"]
-    for name, parts in data.items():
-        if name in _RAW:
+    for name, parts in (item for file in parts_of for item in file.items()):
+        if name in _RAW or name in _NAMES:
             continue
         runs: set[tuple[str, ...]] = set()
         for verb in parts.get("verbs", "").split():

@@ -8,7 +8,8 @@ from typing import Any
 
 # The standard library's own reading of an expression. Another Python may keep it elsewhere: then every expression is tried.
 _parse: Any = getattr(getattr(re, "_parser", None), "parse", None)
-_SHORTEST = 3
+SHORTEST = 3
+"""Letters of the shortest piece."""
 
 
 def needs(pattern: str) -> tuple[str, ...]:
@@ -24,7 +25,7 @@ def _best(items: Iterable[Any]) -> frozenset[str]:
         if name == "LITERAL":
             run += chr(value)
             continue
-        if len(run) >= _SHORTEST:
+        if len(run) >= SHORTEST:
             offers.append(frozenset((run,)))
         run = ""
         if name == "SUBPATTERN":

@@ -18,7 +18,7 @@ from typing import Any
 
 from config.errors import NotFound
 from config.vocabulary import RULE_PACKS, Severity, nearest
-from tools.checks.needs import needs
+from tools.checks.needs import SHORTEST, needs
 from tools.checks.normalise import Folded, Token
 
 PACKS = tuple(RULE_PACKS)
@@ -69,7 +69,16 @@ class RuleSet:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
-        self.with_regexes = tuple(rule for rule in rules if rule.regexes)
+        self._regexes: list[tuple[Rule, re.Pattern[str]]] = []
+        self._always: list[int] = []
+        self._by_piece: dict[str, list[tuple[str, int]]] = {}  # by the first letters of the piece
+        for rule in rules:
+            for regex, pieces in zip(rule.regexes, rule.needs, strict=True):
+                if not pieces:
+                    self._always.append(len(self._regexes))
+                for piece in pieces:
+                    self._by_piece.setdefault(piece[:SHORTEST], []).append((piece, len(self._regexes)))
+                self._regexes.append((rule, regex))
         self._by_need: dict[str, list[tuple[int, int]]] = {}
         for at, rule in enumerate(self.rules):
             for number, pattern in enumerate(rule.patterns):
@@ -84,6 +93,18 @@ class RuleSet:
         need = self._by_need
         found = {place for key in (*sentence.places, *sentence.class_places) for place in need.get(key, ())}
         return [(self.rules[at], self.rules[at].patterns[number]) for at, number in sorted(found)]
+
+    def expressions(self, text: str) -> list[tuple[Rule, re.Pattern[str]]]:
+        """The expressions that may match folded `text`, in the order of their rules: most need a piece that it does not have."""
+        begins = {text[n : n + SHORTEST] for n in range(len(text) - SHORTEST + 1)}
+        found = {
+            place
+            for begin in self._by_piece.keys() & begins
+            for piece, place in self._by_piece[begin]
+            if len(piece) == SHORTEST or piece in text
+        }
+        found.update(self._always)
+        return [self._regexes[place] for place in sorted(found)]
 
 
 @dataclass(frozen=True)
@@ -220,7 +241,7 @@ def _match(pattern: Sequence[Element], k: int, sentence: Sentence, n: int) -> in
     return _match(pattern, k + 1, sentence, n) if element.optional else 0
 
 
-_FILES = {"us": ("us", "us_ftc", "us_green")}
+_FILES = {"us": ("us", "us_ftc", "us_green", "us_body", "us_trade")}
 """The files of a pack, where it has more than the one of its name."""
 
 
