@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, TypeVar
 
 from config.brand_profile import BrandProfile
 from config.clock import Clock
+from config.errors import BadInput
 from config.ids import name_id
 from memory.embedding.protocol import Embedder
-from memory.knowledge import AddResult, add_documents
+from memory.knowledge import EXTENSIONS, AddResult, add_document, forget, parse_document, read_file
 from memory.records.protocol import Records
 from memory.rows.brand import REALM, Brand, BrandGuideline, BrandKnowledge, KnowledgeSource
 from memory.rows.content import ContentTemplate
@@ -19,6 +21,9 @@ from memory.rows.row import Row
 R = TypeVar("R", bound=Row)
 CLAIM_STATUS = {"approved": "active", "blocked": "blocked", "needs_review": "draft"}
 """What a claim's status in the folder is in brand_knowledge; one that left the folder is `deprecated`."""
+REMOVED = "removed"
+"""The status of a document whose file left the brand's folder: forgotten like a revoked one, and learnt again when it is back."""
+_IN_FOLDER = "brand folder: documents/"
 _OURS = ("row_version", "created_at", "updated_at")
 
 
@@ -46,13 +51,42 @@ async def load_brand_rows(
 
 
 async def add_shipped_documents(records: Records, embedder: Embedder, clock: Clock, folder: Path) -> AddResult:
-    """Learn the documents in the folder's `documents/` that the brand has never had.
+    """Make the brand know what lies in its folder's `documents/`: new and changed files are learnt, those that left are forgotten.
 
-    One that was revoked, or replaced by the operator, stays as it is.
+    One that the operator revoked, or added from elsewhere under the same name, stays as it is. A file that cannot be learnt
+    is among the rejected, and what it said before is forgotten like that of a file that left.
     """
-    shipped = sorted((folder / "documents").glob("*.md")) if (folder / "documents").is_dir() else []
-    known = {row.name for row in await records.list_rows(KnowledgeSource)}
-    return await add_documents(records, embedder, clock, [path for path in shipped if path.name not in known])
+    result = AddResult()
+    known = {row.name: row for row in await records.list_rows(KnowledgeSource)}
+    home = folder / "documents"
+    there = [path for path in sorted(home.glob("[!.]*")) if path.suffix.lower() in EXTENSIONS]
+    for path in there:
+        row = known.get(path.name)
+        if row is not None and (row.status == "revoked" or not _of_folder(row, home)):
+            continue
+        try:
+            data = read_file(path)
+            if row is not None and row.status == "active" and row.sha256 == hashlib.sha256(data).hexdigest():
+                result.unchanged.append(path.name)
+                continue
+            document = parse_document(data, path.stem)
+        except BadInput as error:
+            result.rejected.append((str(path), str(error)))
+            if row is not None and row.status == "active":
+                await forget(records, row, status=REMOVED, clock=clock)
+            continue
+        place = f"{_IN_FOLDER}{path.name}"
+        await add_document(records, embedder, clock, name=path.name, path=place, document=document)
+        result.added.append(path.name)
+    for row in known.values():
+        if row.status == "active" and _of_folder(row, home) and row.name not in {path.name for path in there}:
+            await forget(records, row, status=REMOVED, clock=clock)
+    return result
+
+
+def _of_folder(row: KnowledgeSource, home: Path) -> bool:
+    """Whether the document came out of the brand's folder, wherever that lay then; older rows hold the place itself."""
+    return row.path == f"{_IN_FOLDER}{row.name}" or row.path == str(home / row.name)
 
 
 async def _load_guidelines(records: Records, profile: BrandProfile, clock: Clock) -> None:

@@ -19,6 +19,7 @@ from config.errors import BadInput, NotFound, Unsupported
 from config.ids import name_id
 from config.vocabulary import Trust
 from memory.embedding.protocol import Embedder
+from memory.markdown import front_matter, underlined_title, unmarked
 from memory.records.protocol import Records
 from memory.rows.brand import BrandKnowledge, KnowledgeSource
 from memory.sentences import paragraphs, sentences
@@ -76,6 +77,11 @@ def clean(text: str) -> str:
 
 def read_document(path: Path) -> Document:
     """The document at `path`. Raises BadInput with the reason and the remedy; nothing has been stored then."""
+    return parse_document(read_file(path), path.stem)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a document's file. Raises BadInput like `read_document`."""
     if path.suffix.lower() not in EXTENSIONS:
         raise BadInput(
             f"its ending {path.suffix or '(none)'!r} is not one of {', '.join(EXTENSIONS)}: save it as Markdown or text"
@@ -95,10 +101,9 @@ def read_document(path: Path) -> Document:
             raise BadInput("is empty (0 bytes): nothing to learn from it")
         if status.st_size > MAX_BYTES:
             raise BadInput(f"is {status.st_size} bytes, the limit is {MAX_BYTES}: split it")
-        data = _read_all(handle)
+        return _read_all(handle)
     finally:
         os.close(handle)
-    return parse_document(data, path.stem)
 
 
 def _read_all(handle: int) -> bytes:
@@ -120,7 +125,11 @@ def parse_document(data: bytes, name: str) -> Document:
         text = clean(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise BadInput(f"is not UTF-8 (byte {error.start}): save it as UTF-8") from None
-    title, attribution = "", ""
+    head, text = front_matter(text)
+    title, attribution = head.get("title", ""), head.get("source", "")
+    text = unmarked(text)
+    if not title:
+        title, text = underlined_title(text)
     body: list[str] = []
     for line in text.split("\n"):
         if not title and not "".join(body).strip() and (match := _TITLE.match(line)):
@@ -267,11 +276,16 @@ async def revoke(records: Records, name: str, *, clock: Clock) -> KnowledgeSourc
     except NotFound:
         known = ", ".join(row.name for row in await list_documents(records)) or "none"
         raise NotFound(f"document {name!r} is not known: there are {known}") from None
-    revoked = source.model_copy(update={"status": "revoked", "updated_at": clock.now()})
-    if source.status != "revoked":
-        await records.put(revoked)
-    await _remove_chunks(records, name, source.version, source.chunks)
-    return revoked
+    return await forget(records, source, status="revoked", clock=clock)
+
+
+async def forget(records: Records, source: KnowledgeSource, *, status: str, clock: Clock) -> KnowledgeSource:
+    """Delete the document's chunks and give it `status`, in this order: until the row says so, running it again completes it."""
+    await _remove_chunks(records, source.name, source.version, source.chunks)
+    gone = source.model_copy(update={"status": status, "updated_at": clock.now()})
+    if source.status != status:
+        await records.put(gone)
+    return gone
 
 
 async def list_documents(records: Records) -> list[KnowledgeSource]:

@@ -17,7 +17,7 @@ from config.platforms import possible
 from config.vocabulary import CONTENT_TYPES, PLATFORMS
 from memory.brands import add_shipped_documents, load_brand_rows
 from memory.embedding.protocol import open_embedder
-from memory.knowledge import read_document, revoke
+from memory.knowledge import add_documents, read_document, revoke
 from memory.records import Records, open_records
 from memory.rows import Brand, BrandGuideline, BrandKnowledge, ContentTemplate, KnowledgeSource
 from memory.rows.content import Post
@@ -251,3 +251,59 @@ async def test_shipped_documents_are_learnt_once_and_stay_revoked(
     again = await add_shipped_documents(records, embedder, clock, folder)  # type: ignore[arg-type]
     assert (again.added, records.writes) == ([], written)
     assert (await records.get(KnowledgeSource, name=DOCUMENTS[0].name)).status == "revoked"
+
+
+async def told(records: Counting, folder: Path, clock: ManualClock) -> dict[str, tuple[str, int]]:
+    """What the brand knows after its folder was read: status and version by name."""
+    await add_shipped_documents(records, open_embedder("hash-v1"), clock, folder)  # type: ignore[arg-type]
+    return {row.name: (row.status, row.version) for row in await records.list_rows(KnowledgeSource)}
+
+
+async def passages(records: Counting) -> str:
+    return " ".join(row.content for row in await records.find_by(BrandKnowledge, knowledge_type="document"))
+
+
+async def test_a_document_that_is_taken_out_of_the_folder_is_forgotten_until_it_is_back(
+    records: Counting, folder: Path, clock: ManualClock
+) -> None:
+    gone = folder / "documents" / DOCUMENTS[0].name
+    await told(records, folder, clock)
+    said = sentences(read_document(gone).text)[0]
+    assert said in await passages(records)
+    text = gone.read_text()
+    gone.unlink()
+    assert (await told(records, folder, clock))[gone.name] == ("removed", 1)
+    assert said not in await passages(records)
+    gone.write_text(text)
+    assert (await told(records, folder, clock))[gone.name] == ("active", 2)
+    assert said in await passages(records)
+
+
+async def test_the_folder_s_documents_are_what_its_files_say_now_whatever_their_ending(
+    records: Counting, folder: Path, clock: ManualClock
+) -> None:
+    (folder / "documents" / "kiln.txt").write_text("The kiln is cold on Mondays.")
+    assert (await told(records, folder, clock))["kiln.txt"] == ("active", 1)
+    (folder / "documents" / "kiln.txt").write_text("The kiln is warm on Mondays.")
+    assert (await told(records, folder, clock))["kiln.txt"] == ("active", 2)
+    assert "warm on Mondays" in await passages(records)
+    assert "cold on Mondays" not in await passages(records)
+    (folder / "documents" / "kiln.txt").write_text("")
+    assert (await told(records, folder, clock))["kiln.txt"] == ("removed", 2), "an empty file says nothing any more"
+    assert "on Mondays" not in await passages(records)
+
+
+async def test_what_the_operator_added_from_elsewhere_outlives_the_folder(
+    records: Counting, folder: Path, clock: ManualClock, tmp_path: Path
+) -> None:
+    embedder = open_embedder("hash-v1")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "shelf.md").write_text("A shelf wants to be dry.")
+    (elsewhere / DOCUMENTS[1].name).write_text("The operator's own page stands.")
+    await told(records, folder, clock)
+    await add_documents(records, embedder, clock, [elsewhere])  # type: ignore[arg-type]
+    (folder / "documents" / DOCUMENTS[1].name).unlink()
+    known = await told(records, folder, clock)
+    assert (known["shelf.md"], known[DOCUMENTS[1].name]) == (("active", 1), ("active", 2))
+    assert "own page stands" in await passages(records)

@@ -217,3 +217,27 @@ def test_a_byte_order_mark_is_read_and_what_nobody_sees_is_dropped(tmp_path: Pat
     )
     document = read_document(path)
     assert (document.title, document.attribution, document.text) == ("Tea", "our kitchen", "Pour the tea slowly.")
+
+
+def test_a_document_is_read_as_its_page_is_seen_and_not_as_it_is_written(tmp_path: Path) -> None:
+    written = (
+        '---\ntitle: "Ton & Masse"\ntags: [clay]\nsource: Workshop notes, 2026.\n---\n\n'
+        "Wedge the clay,\nand look for **bubbles** in the _cut_.<br/>\n<!-- internal: do not publish -->\n"
+        "Read [our list](https://example.com/x) first. ![a jug](jug.png)\n\n> Two hands are enough.\n\n"
+        "```python\nprint('not prose')\n```\n\nWrite to <anna@example.com>, or set `snake_case_name` to 2 * 3 * 4 < 30.\n"
+    )
+    document = read_document(a_document(tmp_path, written, "clay.md"))
+    assert (document.title, document.attribution) == ("Ton & Masse", "Workshop notes, 2026.")
+    assert sentences(document.text) == [
+        "Wedge the clay, and look for bubbles in the cut.",
+        "Read our list first.",
+        "Two hands are enough.",
+        "Write to <anna@example.com>, or set snake_case_name to 2 * 3 * 4 < 30.",
+    ]
+
+
+def test_a_rule_at_the_top_is_no_front_matter_and_an_underlined_first_line_is_the_title(tmp_path: Path) -> None:
+    ruled = read_document(a_document(tmp_path, "---\n\nThe kiln is warm.\n\n---\n\nOpen it late.\n", "kiln-notes.md"))
+    assert (ruled.title, sentences(ruled.text)) == ("kiln notes", ["The kiln is warm.", "Open it late."])
+    underlined = read_document(a_document(tmp_path, "Throwing\n========\n\nKeep your hands wet.\n", "t.txt"))
+    assert (underlined.title, sentences(underlined.text)) == ("Throwing", ["Keep your hands wet."])

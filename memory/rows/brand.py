@@ -66,12 +66,12 @@ class KnowledgeSource(Row):
     id: Text
     title: Text
     path: Text
-    """As the operator gave it, for people; never opened again."""
+    """As the operator gave it, or that it came out of the brand's folder; for people, never opened again."""
     sha256: Text
     version: int
     chunks: int
     status: Text
-    """active or revoked."""
+    """active, revoked by the operator, or removed from the brand's folder."""
     attribution: Text = ""
     """The source line found in the document, if any."""
     created_at: Instant
