@@ -17,7 +17,7 @@ from pathlib import Path
 from config.clock import Clock
 from config.errors import BadInput, NotFound, Unsupported
 from config.ids import name_id
-from config.vocabulary import Trust
+from config.vocabulary import Trust, nearest
 from memory.embedding.protocol import Embedder
 from memory.markdown import front_matter, underlined_title, unmarked
 from memory.records.protocol import Records
@@ -29,6 +29,7 @@ MAX_BYTES = 1024 * 1024
 CHUNK_WORDS = 120
 """About how many words a chunk holds; a sentence is never cut, so a longer one is a chunk of its own."""
 _BATCH = 32  # texts an embedding call, and rows a put
+_NAMED = 12  # how many documents a complaint names
 _RRF = 60  # the usual constant of reciprocal rank fusion: how slowly a rank's weight falls
 _NOISE = 0.05  # cosine below which a hashed vector shares nothing with the query but chance
 _SOURCE = re.compile(r"^\s*source:\s*(.+?)\s*$", re.IGNORECASE)
@@ -274,8 +275,11 @@ async def revoke(records: Records, name: str, *, clock: Clock) -> KnowledgeSourc
     try:
         source = await records.get(KnowledgeSource, name=name)
     except NotFound:
-        known = ", ".join(row.name for row in await list_documents(records)) or "none"
-        raise NotFound(f"document {name!r} is not known: there are {known}") from None
+        known = [row.name for row in await list_documents(records) if row.status == "active"]
+        meant = next((one for one in known if Path(one).stem == name), None)
+        hint = f" (did you mean {meant!r}?)" if meant else nearest(name, known)
+        some = ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED} more" if len(known) > _NAMED else "")
+        raise NotFound(f"document {name!r} is not known{hint}: there are {some or 'none'}") from None
     return await forget(records, source, status="revoked", clock=clock)
 
 

@@ -236,3 +236,34 @@ def test_session_show_names_the_tasks_that_why_and_bury_take(cli: Cli) -> None:
 
 def test_completion_says_for_which_program_it_works(cli: Cli) -> None:
     assert "works for the installed `copydesk`" in " ".join(cli("completion", "--help").out.split())
+
+
+def test_knowledge_names_twins_namesakes_and_what_was_meant(cli: Cli, tmp_path: Path) -> None:
+    small_brand(cli)
+    for path, text in {"clay.md": "Clay rests.", "copy of clay.md": "Clay rests.", "deep/clay.md": "Another."}.items():
+        (tmp_path / "docs" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "docs" / path).write_text(text)
+    added = cli("knowledge", "add", str(tmp_path / "docs"))
+    assert added.code == 1
+    assert re.search(
+        r"copy of clay.md says exactly what clay.md says: .* knowledge revoke 'copy of clay.md'", added.out
+    )
+    assert f"rejected {tmp_path}/docs/deep/clay.md: has the name of {tmp_path}/docs/clay.md" in added.out
+    assert "2 added, 0 unchanged, 1 rejected; acme knows 12 documents" in added.out
+    (tmp_path / "docs" / "clay.md").write_text("Clay is tired.")
+    assert (
+        "added clay.md in the place of what it said" in cli("knowledge", "add", str(tmp_path / "docs" / "clay.md")).out
+    )
+    assert "did you mean 'clay.md'?" in cli("knowledge", "revoke", "clay").complaint
+    assert "QUERY is empty" in cli("knowledge", "search", " ").complaint
+
+
+def test_what_is_taken_out_of_a_brand_s_folder_is_neither_listed_as_known_nor_found(cli: Cli) -> None:
+    small_brand(cli)
+    pages = sorted((cli.data_dir / "brands" / "acme" / "documents").glob("*.md"))
+    assert {row["status"] for row in cli.ok("knowledge", "list")} == {"active"}
+    for page in pages[1:]:
+        page.unlink()
+    statuses = {row["source"]: row["status"] for row in cli.ok("knowledge", "list")}
+    assert statuses == {page.name: "removed" for page in pages} | {pages[0].name: "active"}
+    assert {hit["source"] for hit in cli.ok("knowledge", "search", "evening light room breath")} <= {pages[0].name}

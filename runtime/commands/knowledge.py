@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from config.errors import BadInput
-from runtime.commands.common import FINDINGS, OK, add_parts, add_verb, emit, opened, run_async
+from runtime.commands.common import FINDINGS, OK, add_parts, add_verb, emit, next_command, opened, run_async
 
 
 def register(verbs: Any) -> None:
@@ -53,25 +54,44 @@ def expand(paths: list[str]) -> list[Path]:
 
 async def knowledge_add(args: argparse.Namespace) -> int:
     """Learn the documents; 1 when some were rejected."""
-    from memory.knowledge import add_documents
+    from memory.knowledge import add_documents, list_documents
 
-    paths = expand(args.paths)
+    first: dict[str, Path] = {}
+    rejected = []
+    for path in expand(args.paths):
+        if first.setdefault(path.name, path) != path:
+            reason = f"has the name of {first[path.name]}, and documents are known by it: rename one"
+            rejected.append({"path": str(path), "reason": reason})
     async with opened(args) as (runtime, brand):
         await runtime.ensure_brand(brand)
-        result = await add_documents(runtime.records.for_brand(brand), runtime.embedder, runtime.clock, paths)
-    rejected = [{"path": path, "reason": reason} for path, reason in result.rejected]
-    lines = [f"added {name}" for name in result.added] + [f"rejected {r['path']}: {r['reason']}" for r in rejected]
-    lines.append(f"{len(result.added)} added, {len(result.unchanged)} unchanged, {len(rejected)} rejected")
+        records = runtime.records.for_brand(brand)
+        before = {row.name: row for row in await list_documents(records) if row.status == "active"}
+        result = await add_documents(records, runtime.embedder, runtime.clock, list(first.values()))
+        after = [row for row in await list_documents(records) if row.status == "active"]
+    rejected += [{"path": path, "reason": reason} for path, reason in result.rejected]
+    lines = [f"added {name}" + (" in the place of what it said" if name in before else "") for name in result.added]
+    lines += [f"rejected {row['path']}: {row['reason']}" for row in rejected]
+    said = {row.name: row.sha256 for row in after}
+    saying = {sha: name for name, sha in said.items() if name not in result.added}
+    for name in result.added:
+        twin = saying.setdefault(said[name], name)
+        if twin != name:
+            lines.append(
+                f"{name} says exactly what {twin} says: {next_command(args, f'knowledge revoke {quote(name)}')}"
+            )
+    counts = f"{len(result.added)} added, {len(result.unchanged)} unchanged, {len(rejected)} rejected"
+    lines.append(f"{counts}; {brand} knows {len(after)} documents")
     emit(args, {"added": result.added, "unchanged": result.unchanged, "rejected": rejected}, "\n".join(lines))
     return FINDINGS if rejected else OK
 
 
 async def knowledge_list(args: argparse.Namespace) -> int:
-    """Print the documents, revoked ones included."""
+    """Print the documents, revoked and removed ones included."""
     from memory.knowledge import list_documents
     from runtime.commands.lookup import table
 
     async with opened(args) as (runtime, brand):
+        await runtime.ensure_brand(brand)
         rows = await list_documents(runtime.records.for_brand(brand))
     shape = [
         {
@@ -95,7 +115,10 @@ async def knowledge_search(args: argparse.Namespace) -> int:
     """Print the passages that match best, best first."""
     from memory.knowledge import search
 
+    if not args.query.strip():
+        raise BadInput("QUERY is empty: give the words to look for")
     async with opened(args) as (runtime, brand):
+        await runtime.ensure_brand(brand)
         hits = await search(runtime.records.for_brand(brand), runtime.embedder, args.query, args.limit)
     shape = [{"source": hit.source, "text": hit.text, "score": hit.score} for hit in hits]
     emit(args, shape, "\n\n".join(f"{h.score:.2f}  {h.source}\n{h.text}" for h in hits) or "nothing matches")
