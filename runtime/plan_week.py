@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 
 from agents.chat_models import model_chain
@@ -128,7 +128,11 @@ async def plan_week(
     inputs = week_inputs(chosen, platforms, types, said)
     exists, conflicts = _standing(plans, inputs, cycle_key)
     replans = bool(conflicts)
-    if not made:
+    if not slots:
+        conflicts.append(
+            f"brand {brand!r} has no cell in its grid for that: add [[grid]] entries to brand.toml or drop the filter"
+        )
+    elif not made:
         conflicts.append(f"nothing of week {cycle_key} is left to plan: choose a later week or other cells")
     if slots and max(planned.slot.at for planned in slots) > runtime.clock.now() + FURTHEST:
         conflicts.append(f"week {cycle_key} is more than {FURTHEST.days} days ahead: choose an earlier week")
@@ -190,15 +194,20 @@ async def _slots(
         if row.content_id not in ours or row.sealed_hash
     }
     slots = []
+    ours_at: dict[tuple[str, str, datetime], Slot] = {}
     for slot in week_slots(profile, cycle_key, platforms=platforms, types=types):
-        holder = taken.get((slot.platform, slot.account, slot.at))
-        why = ""
+        place = (slot.platform, slot.account, slot.at)
+        holder, before, why = taken.get(place), ours_at.get(place), ""
         if slot.at <= now:
             why = "has passed"
         elif not possible(slot.platform, slot.content_type):
             why = f"{slot.platform} has no {slot.content_type}"
         elif holder:
             why = f"taken by piece {holder}"
+        elif before:  # two wall clocks may be one instant, where the clocks change
+            why = f"taken by the {before.content_type} of {before.local[11:]}"
+        else:
+            ours_at[place] = slot
         slots.append(PlannedSlot(slot, why))
     return slots
 
@@ -282,9 +291,9 @@ def _standing(plans: Sequence[Session], inputs: dict[str, object], cycle_key: st
     if not plans:
         return "", []
     last = plans[-1]
-    if last.request.get("inputs") == inputs:
-        return last.id, []
     gone = last.status is SessionStatus.CANCELLED
+    if last.request.get("inputs") == inputs and not gone:
+        return last.id, []
     what = "cancelled" if gone else "planned already"
     return "", [f"week {cycle_key} is {what} (session {last.id}, theme {last.theme!r}): run it with --replan"]
 

@@ -42,7 +42,7 @@ def week_inputs(
     theme: Theme, platforms: Sequence[str], types: Sequence[str], changes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """What makes two requests for a week the same one."""
-    inputs: dict[str, Any] = {"theme": theme.name, "platforms": sorted(platforms), "types": sorted(types)}
+    inputs: dict[str, Any] = {"theme": theme.name, "platforms": sorted({*platforms}), "types": sorted({*types})}
     return {**inputs, "changes": list(changes)} if changes else inputs
 
 

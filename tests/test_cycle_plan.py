@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from config.errors import BadInput
 from config.vocabulary import CHECK_TYPES, AgentType
 from graphs.grid import GridChange, cell_name, edit_grid, parse_change
 from graphs.state import MAX_REVISIONS
+from graphs.week import resolve
 from memory.records.protocol import open_records
 from memory.rows.sessions import Usage
 from tests.cli_support import MONDAY, RUN, WEEK, Cli, cli, planned, quiet_process, small_brand, week, week_of
@@ -127,6 +128,8 @@ def test_a_slot_that_another_piece_holds_is_left_out_and_said(week: Cli) -> None
     ("flags", "said"),
     [
         (("--drop", "tue"), "--drop 'tue' is not a cell"),
+        (("--drop", ""), "--drop is empty"),
+        (("--add", " "), "--add is empty"),
         (("--drop", "xyz/instagram/quote"), "'xyz' is not a day"),
         (("--drop", "sun/instagram/quote"), "the grid has no such cell; on sunday it has none"),
         (("--drop", "mon/instagramm/quote"), "'instagramm' is unknown"),
@@ -288,3 +291,67 @@ def test_gaps_of_the_plan_are_those_of_the_week(cli: Cli, sentences: int, days: 
     made = cli.ok("report", "week", "--week", WEEK)
     assert len(made["pieces"]) == 3 * days
     assert bool(made["gaps"]) == bool(says)
+
+
+def gap_brand(cli: Cli, *times: str) -> tuple[str, str]:
+    """A brand that posts at these times of the Sunday on which its clocks next skip an hour; that week, and the one before."""
+    small_brand(cli)
+    at = time.fromisoformat(times[0])
+    file = cli.data_dir / "brands" / "acme" / "brand.toml"
+    head = file.read_text().partition("[[grid]]")[0]
+    types = ("quote", "story", "reel")
+    cells = [
+        f'[[grid]]\nday = "sunday"\nplatform = "instagram"\ncontent_type = "{content_type}"\ntime = "{clock}"\n'
+        for content_type, clock in zip(types, times, strict=False)
+    ]
+    file.write_text(head + "\n".join(cells))
+    sundays = [MONDAY + timedelta(days=7 * n - 1) for n in range(1, 45)]
+    sunday, zone = next(
+        (sunday, zone)
+        for sunday in sundays
+        for zone in ("America/New_York", "Australia/Sydney")  # one in spring, one in autumn: never a year ahead
+        if resolve(sunday, at, zone)[1] == "gap-shifted"
+    )
+    file.write_text(file.read_text().replace("America/New_York", zone))
+    return week_of(sunday), week_of(sunday - timedelta(days=7))
+
+
+def test_two_cells_that_the_clocks_make_one_instant_are_one_piece_and_said(cli: Cli) -> None:
+    gap, other = gap_brand(cli, "02:30", "03:30", "03:45")
+    run = ("--theme", "water-and-pause", "--week")
+    page = cli.ok("cycle", "plan", *run, gap)
+    assert [(slot["content_type"], slot["resolution"], slot["skipped"]) for slot in page["slots"]] == [
+        ("quote", "gap-shifted", ""),
+        ("story", "ok", "taken by the quote of 02:30"),
+        ("reel", "ok", ""),
+    ]
+    assert "2 pieces of 3 slots." in cli("cycle", "plan", *run, gap).out
+    assert cli.ok("cycle", "run", *run, gap)["pieces"]["planned"] == 2
+    assert [slot["skipped"] for slot in cli.ok("cycle", "plan", *run, other)["slots"]] == ["", "", ""]
+
+
+def test_a_filter_that_no_cell_fits_is_answered_alike_by_plan_and_run(cli: Cli) -> None:
+    small_brand(cli)
+    planned = cli(*PLAN, "--platform", "youtube", "--json")
+    assert (planned.code, planned.json["run"]) == (1, "")
+    [conflict] = planned.json["conflicts"]
+    ran = cli(*RUN, "--platform", "youtube")
+    assert (ran.code, ran.complaint) == (2, f"error: {conflict}")
+    assert "no cell in its grid for that: add [[grid]] entries" in conflict
+
+
+def test_a_filter_that_is_named_twice_is_the_same_week(cli: Cli) -> None:
+    small_brand(cli)
+    once = cli.ok(*RUN, "--type", "quote")
+    assert cli.ok(*RUN, "--type", "quote", "--type", "quote")["session_id"] == once["session_id"]
+
+
+def test_a_week_that_was_cancelled_starts_again_with_replan_alone_and_the_page_says_so(week: Cli) -> None:
+    [session] = week.ok("session", "list")
+    week("session", "cancel", session["session_id"])
+    page = week(*PLAN, "--json")
+    assert (page.code, page.json["session_id"]) == (1, "")
+    assert "is cancelled" in page.json["conflicts"][0]
+    assert "--replan" in page.json["run"]
+    again = week.ok(*RUN, "--replan")
+    assert (again["session_id"] != session["session_id"], again["pieces"]["waiting"]) == (True, 3)

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from config.errors import BadInput
 from runtime.commands.common import FINDINGS, OK, emit, next_command, opened, plain, printable
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def week_changes(args: argparse.Namespace) -> list[GridChange]:
     """The grid changes of the command line, drops first. Raises BadInput for what cannot be read."""
     from graphs.grid import GridChange, parse_change
 
+    for flag, texts in (("drop", args.drop), ("add", args.add)):
+        if not all(text.strip() for text in texts):  # a shell variable that is not set
+            raise BadInput(f"--{flag} is empty: write a cell, as tue/instagram/quote@19:00, or leave it out")
     return [
         *(GridChange(drop=text) for text in args.drop),
         *(parse_change(text) for text in args.change),
