@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from config.addresses import find_addresses
 from config.errors import BadInput, DuplicateName
 from config.vocabulary import nearest
 
@@ -94,9 +95,21 @@ def limits(platform: str, content_type: str) -> Limits:
 
 def outgoing_caption(caption: str, hashtags: tuple[str, ...] | list[str]) -> str:
     """The caption as it is sent: hashtags that it does not hold already follow on a line of their own."""
-    there = {word.lower() for word in re.findall(r"#\w+", caption)}
-    missing = [tag for tag in hashtags if tag.lower() not in there]
+    there = {word.casefold() for word in find_hashtags(caption)}
+    missing = [tag for tag in hashtags if tag.casefold() not in there]
     return "\n\n".join(part for part in (caption, " ".join(missing)) if part)
+
+
+def find_hashtags(text: str) -> list[str]:
+    """The hashtags in `text`, in order: # and letters with their marks (vowels of Hindi and Thai are marks), digits and _."""
+    return _hashtag().findall(text)
+
+
+@cache
+def _hashtag() -> re.Pattern[str]:
+    # Not \w alone: in Python that is letters without the marks which many scripts write their vowels with.
+    marks = "".join(chr(code) for code in range(0x300, 0x1E000) if unicodedata.category(chr(code)).startswith("M"))
+    return re.compile(rf"(?<!\w)#[\w{marks}]+")
 
 
 def length(text: str, unit: Unit) -> int:
@@ -112,8 +125,8 @@ def length(text: str, unit: Unit) -> int:
 
 # One emoji, however many code points: flags, keycaps, pictographs with skin tones, selectors, joiners and tags.
 _PICTOGRAPH = (
-    "[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2194-\u21aa\u231a-\u23ff\u24c2\u25aa-\u27bf\u2934\u2935\u2b05-\u2b55\u3030\u303d\u3297\u3299"
-    "\U0001f004\U0001f0cf\U0001f170-\U0001f251\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\U0001f7e0-\U0001f7f0\U0001f90c-\U0001faff]"
+    "(?:[\u00a9\u00ae](?=\ufe0f)|[\u203c\u2049\u2122\u2139\u2194-\u21aa\u231a-\u23ff\u24c2\u25aa-\u27bf\u2934\u2935\u2b05-\u2b55\u3030\u303d\u3297\u3299"
+    "\U0001f004\U0001f0cf\U0001f170-\U0001f251\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\U0001f7e0-\U0001f7f0\U0001f90c-\U0001faff])"
 )
 _SINGLE = rf"{_PICTOGRAPH}(?:[\U0001f3fb-\U0001f3ff]|\ufe0f)?(?:[\U000e0020-\U000e007f]+)?"
 _EMOJI = re.compile(rf"[\U0001f1e6-\U0001f1ff]{{2}}|[0-9#*]\ufe0f?\u20e3|{_SINGLE}(?:\u200d{_SINGLE})*")
@@ -131,7 +144,7 @@ _LIGHT = ((0, 4351), (8192, 8205), (8208, 8223), (8242, 8247))
 
 
 def find_urls(text: str) -> list[str]:
-    """The addresses in `text`, with or without https://, in order."""
+    """What looks like a web address in `text`, with or without https://, in order; more than what X shortens as one."""
     return [match.group() for match in _URL.finditer(text) if _is_address(match.group())]
 
 
@@ -145,17 +158,16 @@ def _is_address(url: str) -> bool:
 def weighted_length(text: str) -> int:
     """Length as X counts it (twitter-text v3): an address is 23, an emoji 2, Latin and its like 1, the rest 2."""
     text = unicodedata.normalize("NFC", text)
-    total = 0
-
-    def weigh(match: re.Match[str]) -> str:
-        nonlocal total
-        if not _is_address(match.group()):
-            return match.group()
+    total, rest, at = 0, [], 0
+    for start, end in find_addresses(text):
         total += URL_WEIGHT
-        return ""
+        rest.append(text[at:start])
+        at = end
+    for stretch in (*rest, text[at:]):
+        total += 2 * len(_EMOJI.findall(stretch))
+        total += sum(1 if _is_light(char) else 2 for char in _EMOJI.sub("", stretch))
+    return total
 
-    rest = _URL.sub(weigh, text)
-    total += 2 * len(_EMOJI.findall(rest))
-    return total + sum(
-        1 if any(low <= ord(char) <= high for low, high in _LIGHT) else 2 for char in _EMOJI.sub("", rest)
-    )
+
+def _is_light(char: str) -> bool:
+    return any(low <= ord(char) <= high for low, high in _LIGHT)

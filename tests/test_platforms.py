@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from config import platforms
+from config.addresses import find_addresses
 from config.errors import BadInput, DuplicateName
 from config.platforms import (
     Limits,
+    find_hashtags,
     find_urls,
     length,
     limits,
+    outgoing_caption,
     possible,
     possible_types,
     register_limits,
@@ -22,12 +25,84 @@ from memory.rows.content import Post
 from tools.checks.limits import check_limits, missing_fields
 
 DATA = Path(__file__).parent / "data" / "twitter_weighted_length.json"
+ADDRESSES = json.loads((DATA.parent / "twitter_addresses.json").read_text("utf-8"))["cases"]
 CONFORMANCE = json.loads(DATA.read_text("utf-8"))["cases"]
 
 
 @pytest.mark.parametrize("case", CONFORMANCE, ids=lambda case: case["description"][:50])
 def test_weighted_length_agrees_with_the_conformance_suite_of_twitter_text(case: dict) -> None:
     assert weighted_length(case["text"]) == case["weighted_length"]
+
+
+def test_addresses_are_those_that_the_conformance_suite_of_twitter_text_finds() -> None:
+    assert len(ADDRESSES) > 90
+    for case in ADDRESSES:
+        found = [case["text"][start:end] for start, end in find_addresses(case["text"])]
+        assert found == case["addresses"], case["description"]
+
+
+@pytest.mark.parametrize(
+    ("text", "weight"),
+    [
+        ("https://example.com/aです", 23 + 4),
+        ("example.comです", 23 + 4),
+        ("see example.clinic and t.yoga", 4 + 23 + 5 + 23),
+        ("no space.Twice and none.zz", 26),
+        ("write to me@example.com", 23),
+        ("© 2026 Acme®", 12),
+        ("©️ 2026", 7),
+        ("🇩🇪👩‍👩‍👧‍👦👍🏽1️⃣", 8),
+        ("e\u0301", 1),
+        ("Ａ", 2),
+        ("https://example.com/" + "ü" * 300, 23),
+    ],
+)
+def test_x_weighs_what_it_makes_an_address_of_and_no_more(text: str, weight: int) -> None:
+    assert weighted_length(text) == weight
+
+
+def test_the_caption_holds_each_hashtag_once_in_any_script() -> None:
+    for tag in ("#हिन्दी", "#สวัสดี", "#Grüße", "#GRU\u0308N", "#日本", "#2ndDay", "#a_b"):
+        assert find_hashtags(f"Now {tag}, and on.") == [tag]
+        assert outgoing_caption(f"Now {tag}.", [tag]) == f"Now {tag}."
+    assert outgoing_caption("In #Straße.", ["#STRASSE", "#light"]) == "In #Straße.\n\n#light"
+    assert outgoing_caption("In #lightroom.", ["#light"]) == "In #lightroom.\n\n#light"
+    assert find_hashtags("a#b c ##d") == ["#d"]
+
+
+EDGES = [
+    ("instagram", "quote", "x", 2200),
+    ("tiktok", "reel", "😀", 1100),
+    ("tiktok", "carousel", "😀", 2000),
+    ("youtube", "reel", "字", 1666),
+    ("facebook", "quote", "字", 63206),
+    ("twitter", "quote", "字", 140),
+    ("twitter", "quote", "👩‍👩‍👧‍👦", 140),
+    ("twitter", "quote", "🇩🇪", 140),
+    ("twitter", "quote", "x", 280),
+]
+
+
+@pytest.mark.parametrize(("platform", "content_type", "char", "most"), EDGES)
+def test_each_platform_takes_its_last_character_and_not_one_more(
+    platform: str, content_type: str, char: str, most: int
+) -> None:
+    def found(text: str) -> list[str]:
+        script = "A scene." if content_type == "reel" else ""
+        slides = ("One.", "Two.") if content_type == "carousel" else ("One.",)
+        post = Post(platform=platform, content_type=content_type, caption=text, title="T", script=script, slides=slides)
+        return [finding.rule for finding in check_limits(post) if finding.rule != "LIMIT-SLIDES"]
+
+    assert found(char * most) == []
+    assert found(char * (most + 1)) == ["LIMIT-CAPTION"]
+
+
+def test_x_takes_a_post_whose_address_ends_it_exactly() -> None:
+    for address in ("https://example.com/" + "x" * 300, "example.com", "example.clinic/x"):
+        head = "x" * (280 - 23 - 1)
+        post = a_post(platform="twitter", content_type="quote", script="", caption=f"{head} {address}")
+        assert rules(post) == []
+        assert rules(post.model_copy(update={"caption": f"y{post.caption}"})) == ["LIMIT-CAPTION"]
 
 
 def test_the_impossible_cells_are_refused_and_the_refusal_names_the_possible_ones() -> None:
