@@ -132,7 +132,19 @@ def _from_template(kit: Kit, facts: Sequence[Fact], template: Mapping[str, Any])
         made.fields["script"] = _scenes(script)
     if kit.content_type == "reel" and not _worth_watching(made):
         return None
+    _ask_below(kit, made)
     return finish(kit, made) if made.facts and _complete(kit, made.fields) else None
+
+
+def _ask_below(kit: Kit, made: Made) -> None:
+    """A caption that came out as a title and a credit gets the post's call to action between them."""
+    caption = made.fields.get("caption", "")
+    cta = kit.cta()
+    if not caption or not cta or cta in caption or any(fact["text"] in caption for fact in made.facts):
+        return
+    lines = caption.split("\n\n")
+    at = next((n for n, line in enumerate(lines) if line.startswith(("Source: ", "Sources: "))), len(lines))
+    made.fields["caption"] = "\n\n".join([*lines[:at], cta, *lines[at:]])
 
 
 def _worth_watching(made: Made) -> bool:
@@ -166,12 +178,22 @@ def _assign(kit: Kit, facts: Sequence[Fact], structure: Mapping[str, Any]) -> di
                 most[place] = min(most.get(place, 10_000), room)
     left = list(facts)
     chosen: dict[str, Fact] = {}
-    # The opener first, because few are short enough; the takeaway last, because it closes.
-    for place in sorted(most, key=lambda p: (p == "takeaway", p != "opener", p)):
+    # The opener first, because few are short enough; the takeaway when what cannot do without is there: a caption of its own
+    # is worth more than a fourth slide.
+    own = [place for place in most if place != "takeaway"]
+    least = {"carousel": 3, "thread": 3}.get(kit.content_type, 2)
+    ordered = sorted(own, key=lambda p: (p != "opener", p))
+    if "takeaway" in most:
+        ordered.insert(least, "takeaway")
+    for place in ordered:
         # What is said beside the rest comes from its pages, or not at all: two unrelated sentences make no caption.
         beside = place == "takeaway" or (kit.content_type == "quote" and place != "fact1")
         pages = {fact["source_title"] for fact in chosen.values()}
-        for fact in short(left, most[place]):
+        beside |= len(chosen) >= least  # what a post can do without comes from the pages that it speaks of
+        pool = short(left, most[place])
+        if place == "opener" and kit.content_type != "reel":
+            pool = [fact for fact in pool if fact is facts[0]]  # what is read in order begins with what comes first
+        for fact in pool:
             if beside and pages and fact["source_title"] not in pages:
                 continue
             quoted = kit.content_type == "quote" and place == "fact1"

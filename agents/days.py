@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agents.extract import ENOUGH, GENERIC, OWN_KEYWORDS, SPARSE, WEEKDAYS, Found, covering, quotable
-from agents.sentences import noun_phrases, stems, words
+from agents.sentences import NO_NOUN, noun_phrases, stems, words
 from config.subjects import Subject
 
 _ENDINGS = ("ment", "ness", "less", "ful")
-_PARTS = ("two", "three", "four", "five", "six", "seven")
+_AGAIN = ("continued", "once more", "part four", "part five", "part six", "part seven")
+"""What stands behind a page's name on its further days when it speaks of nothing that could stand there."""
+CORE = 4
+"""With at most this many pages none of them tells what the brand is about."""
+ALIKE = 3
+"""Things that a page must share with the pages on the theme to be read as another one on it."""
 _SLACK = 1.3
 """How many sentences a day should have for each that its pieces need: some fit no place, some a rule takes out."""
 
@@ -28,6 +34,8 @@ class _Page:
     tier: int
     """0: it speaks of the theme itself; 1: of what is related; 2: it touches the theme here and there."""
     weight: float
+    sides: tuple[str, ...]
+    """What its sentences speak of beside what its name says, most often first: for the titles of its further days."""
 
 
 def plan_week(material: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,6 +53,7 @@ def plan_week(material: Mapping[str, Any]) -> dict[str, Any]:
     spoken = frozenset().union(*(roots(one.text) for one in sentences))
     related = [word for word in theme.get("related", ()) if roots(word) <= spoken]
     seen: dict[str, int] = {}
+    sides = {page.title: page.sides for page in given.values()}
     days = []
     for day in wanted:
         page = given.get(day)
@@ -52,8 +61,10 @@ def plan_week(material: Mapping[str, Any]) -> dict[str, Any]:
         about: tuple[str, ...] = ()
         if page is not None:
             n = seen[page.title] = seen.get(page.title, -1) + 1
-            title = f"{page.title}, part {_PARTS[n - 1]}" if n else page.title
-            about, angle = page.keywords, f"What the brand's pages say about {title}."
+            side, sides[page.title] = (sides[page.title][:2], sides[page.title][2:]) if n else ((), sides[page.title])
+            title = _titled(page.title, side, n)
+            about = tuple(dict.fromkeys((*page.keywords[:1], *side, *page.keywords[1:])))
+            angle = f"What the brand's pages say about {title}."
         days.append(
             {
                 "day": day,
@@ -63,6 +74,16 @@ def plan_week(material: Mapping[str, Any]) -> dict[str, Any]:
             }
         )
     return {"days": days}
+
+
+def _titled(page: str, side: Sequence[str], n: int) -> str:
+    """The day's title: the page's name, and on its further days what else the page speaks of: "Stretching: shoulders and floor"."""
+    if not n:
+        return page
+    shown = " and ".join(side) or _AGAIN[n - 1]
+    if page[-1:] in "?!.…" or ": " in page:
+        return f"{page} ({shown})"
+    return f"{page}: {shown}" if side else f"{page}, {shown}"
 
 
 def _assigned(pages: Sequence[_Page], days: Sequence[int], needs: Mapping[int, int]) -> dict[int, _Page]:
@@ -114,25 +135,82 @@ def _pages(theme: Mapping[str, Any], quoted: Sequence[Found]) -> list[_Page]:
     for one in quoted:
         sentences.setdefault(one.page, []).append(one)
     unnamed = set(theme.get("unnamed", ()))
+    named = {title: roots(title) for title in sentences}
+    hits = {title: sum(bool(roots(one.text) & asked) for one in found) for title, found in sentences.items()}
+    # A theme that most pages speak of is what the brand is about, and so is every page.
+    core = sum(bool(hits[title] or named[title] & asked) for title in sentences) * 2 > len(sentences) > CORE
+    alike = _alike(
+        sentences, [title for title in sentences if named[title] & asked or hits[title] * 3 >= len(sentences[title])]
+    )
     pages = []
     for title, found in sentences.items():
         if len(found) < SPARSE or title in unnamed:
             continue
-        name = roots(title)
-        direct = sum(bool(roots(one.text) & asked) for one in found)
+        name, direct = named[title], hits[title]
         close = sum(bool(roots(one.text) & near) for one in found)
+        kinds = len(near & frozenset().union(*(roots(one.text) for one in found)))
         # The related words come nearest first: a page that is named after the second is nearer than one after the tenth.
         weight = 8 * bool(name & asked) + 4 * bool(name & near) + 2 * direct + close
         if name & asked or direct * 3 >= len(found):
             tier = 0
-        elif name & near or ((direct + close) * 3 >= len(found) and direct + close >= SPARSE):
+        # One related word again and again may mean something else here: a page is about two of them.
+        elif name & near or ((direct + close) * 3 >= len(found) and direct + close >= SPARSE and direct + kinds > 1):
             tier = 1
-        elif (direct + close) * 4 >= len(found) and direct + close >= 2:
+        elif (
+            core
+            or title in alike
+            or ((direct + close) * 4 >= len(found) and direct + close >= 2 and direct + kinds > 1)
+        ):
             tier = 2
         else:
             continue
-        pages.append(_Page(title, _about(title, found), len(found), tier, weight))
+        pages.append(_Page(title, _about(title, found), len(found), tier, weight, _sides(title, found)))
     return sorted(pages, key=lambda page: (page.tier, -page.weight, page.title))
+
+
+def _alike(sentences: Mapping[str, Sequence[Found]], on_theme: Sequence[str]) -> frozenset[str]:
+    """The pages that speak of the same things as those `on_theme`: a third of their sentences, of three such things or more.
+
+    What at least two sentences of the pages on the theme hold counts, unless half of all pages hold it.
+    """
+    holding = Counter(stem for found in sentences.values() for stem in frozenset().union(*(one.stems for one in found)))
+    said = Counter(stem for title in on_theme for one in sentences[title] for stem in one.stems - GENERIC)
+    telling = {stem for stem, times in said.items() if times >= 2 and holding[stem] * 2 <= len(sentences)}
+    found_alike = set()
+    for title, found in sentences.items():
+        shared = frozenset().union(*(one.stems & telling for one in found))
+        if len(shared) >= ALIKE and sum(bool(one.stems & telling) for one in found) * 3 >= len(found):
+            found_alike.add(title)
+    return frozenset(found_alike)
+
+
+def _sides(page: str, sentences: Sequence[Found]) -> tuple[str, ...]:
+    """What at least two of the page's sentences speak of and its name does not, each with words of its own."""
+    said = set(stems(page))
+    found = []
+    spoken = noun_phrases((one.text for one in sentences), most=40)
+    for phrase in sorted(spoken, key=lambda phrase: -_holding(phrase, sentences)):
+        new = stems(phrase) - GENERIC
+        plain = set(phrase.split()).isdisjoint(NO_NOUN) and not _modifies(phrase, sentences)
+        if new and plain and not stems(phrase) & said and len(phrase) > 3 and _holding(phrase, sentences) >= 2:
+            found.append(phrase)
+            said |= new
+    return tuple(found)
+
+
+def _modifies(phrase: str, sentences: Sequence[Found]) -> bool:
+    """Whether another noun follows it somewhere: "dark" of "dark curtains" is what the page says of them, and no side of it."""
+    behind = re.compile(rf"(?i)\b{re.escape(phrase)} ([a-z]+)")
+    return any(
+        match.group(1).lower() in ("one", "ones") or bool(stems(match.group(1)))
+        for one in sentences
+        for match in behind.finditer(one.text)
+    )
+
+
+def _holding(phrase: str, sentences: Sequence[Found]) -> int:
+    """How many of the sentences hold the words of the phrase, in whatever form."""
+    return sum(stems(phrase) <= one.stems for one in sentences)
 
 
 def _about(page: str, sentences: Sequence[Found]) -> tuple[str, ...]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.quotable import stands_alone
-from agents.sentences import noun_phrases, overlap, split_sentences, stems, words
+from agents.quotable import stands_alone, taken_back
+from agents.sentences import SAME, noun_phrases, overlap, says_the_same, split_sentences, stems, words
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-NEAR = 0.75
-"""Two sentences that share more than this of the shorter one say the same."""
 OWN_KEYWORDS = 4
 """The first keywords of a day are its own; those behind them are only related."""
-_PART = re.compile(rf", part (?:two|three|four|five|six|seven)$| on (?:{'|'.join(WEEKDAYS)})$")
+_PART = re.compile(rf",? \(?(?:continued|once more|part (?:four|five|six|seven))\)?$| on (?:{'|'.join(WEEKDAYS)})$")
 """What a derived day's title has behind the name of its page or theme."""
 _REMAINDER = re.compile(r"(?i)\bthe rest\b")  # no rest that anybody takes
 GENERIC = stems(
@@ -29,6 +27,8 @@ SHORTEST_FACT, LONGEST_FACT = 5, 45
 """Words; a shorter sentence says too little, a longer one fits no place of a post."""
 ENOUGH = 8
 """Sentences that carry a day: three posts of two or three."""
+RUN = 2
+"""Sentences behind the best one that are read together with it."""
 SPARSE = 3
 """With fewer sentences than this a page carries no day of its own."""
 
@@ -42,23 +42,30 @@ class Found:
     page: str
     stems: frozenset[str]
     order: int
+    at: int = 0
+    """Which sentence of its passage it is, those that cannot be quoted counted too."""
 
 
 def quotable(passages: Iterable[Mapping[str, Any]]) -> list[Found]:
     """The sentences of the passages that can stand in a post by themselves, in order; none that says the same as one before."""
     found: list[Found] = []
     for passage in passages:
-        for sentence in split_sentences(passage["text"]):
+        sentences = split_sentences(passage["text"])
+        for at, (sentence, following) in enumerate(zip(sentences, [*sentences[1:], ""], strict=True)):
             if not SHORTEST_FACT <= len(sentence.split()) <= LONGEST_FACT or not stands_alone(sentence):
                 continue
+            if taken_back(following):
+                continue
             about = stems(_REMAINDER.sub("", sentence))
-            if all(overlap(about, other.stems) < NEAR for other in found):
-                found.append(Found(sentence, passage["id"], passage.get("source", ""), about, len(found)))
+            if not any(says_the_same(about, other.stems) for other in found):
+                found.append(Found(sentence, passage["id"], passage.get("source", ""), about, len(found), at))
     return found
 
 
 def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer to a `brief` task: up to `want` distinct sentences about the day, best first, keywords, named gaps.
+    """The answer to a `brief` task: up to `want` distinct sentences about the day, keywords, named gaps.
+
+    The best sentence comes first, with those that stand around it on its page; then the best of the others, and so on.
 
     A sentence is about the day when it shares a word with the day's own keywords or the theme's, or two with the related
     ones, or stands on a page that is named after the day. The day counts more than the week, a rare word more than a common
@@ -66,6 +73,9 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
     """
     day = material["day"]
     title = stems(_PART.sub("", day["title"])) - GENERIC
+    own_name = stems(material.get("brand", ""))
+    # "Slowly" does not make a sentence be about walking slowly.
+    leading = stems(" ".join(word for word in words(_PART.sub("", day["title"])) if not word.endswith("ly"))) - GENERIC
     keywords = list(day.get("keywords", ())) or [day["title"]]
     first, later = (stems(" ".join(part)) - GENERIC for part in (keywords[:OWN_KEYWORDS], keywords[OWN_KEYWORDS:]))
     week = stems(" ".join((material["theme"], *material.get("keywords", ())))) - GENERIC
@@ -74,16 +84,18 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
     found = quotable(material.get("passages", ()))
     spread = Counter(stem for one in found for stem in one.stems)
     depth = Counter(one.page for one in found if one.stems & first)
-    paged = any(_same(stems(one.page) - GENERIC, title) for one in found)
+    named = named_after(day["title"], {one.page for one in found})
+    paged = bool(named)
     scored = []
     for one in found:
-        own_page = _same(stems(one.page) - GENERIC, title)
+        own_page = one.page in named
         # A word that is only related may mean something else here ("the rest of the page"); two of them hardly do.
         close = len((one.stems & later) - first - week)
         if not one.stems & (first | week) and close < 2 and not own_page:
             continue
-        # Where a page has the day's name, a sentence of another page must say more of it than one word in passing.
-        if paged and not own_page and len(one.stems & (title | first)) < 2 and not title <= one.stems:
+        # Where a page has the day's name, a sentence of another page must say more of it than one word in passing, or the brand's name.
+        passing = len(one.stems & (title | first) - own_name) < 2 or not one.stems & leading - own_name
+        if paged and not own_page and passing and not title <= one.stems:
             continue
         # "Lemon" says more about its day than "water", which half of the week's sentences hold.
         score = sum(3.0 if spread[stem] * 10 <= len(found) else 2.0 for stem in one.stems & first)
@@ -92,7 +104,8 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
         score += min(2.0, 0.4 * depth[one.page]) if one.stems & first else 0.0
         score += (8 if own_page else 0) + 2 * searched[one.source_id] - 0.02 * len(words(one.text))
         scored.append((-score, one.order, one))
-    chosen = [one for _, _, one in sorted(scored, key=lambda item: item[:2])][: int(material.get("want", 12))]
+    ranked = [one for _, _, one in sorted(scored, key=lambda item: item[:2])][: int(material.get("want", 12))]
+    chosen = _runs(ranked)
     gaps = []
     if not chosen:
         gaps = [f"the brand's knowledge holds no sentence about {day['title']!r}: add a document that covers it"]
@@ -101,6 +114,28 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
         "keywords": _spoken_of(chosen, keywords[:OWN_KEYWORDS]),
         "gaps": gaps,
     }
+
+
+def named_after(title: str, pages: Collection[str]) -> frozenset[str]:
+    """The pages that bear the day's title, or what stands in it before the side that the day is about."""
+    bare = _PART.sub("", title)
+    exact = frozenset(page for page in pages if page.lower() == bare.lower())
+    if exact:
+        return exact
+    names = [stems(name) - GENERIC for name in (bare, bare.rpartition(": ")[0], bare.rpartition(" (")[0]) if name]
+    return frozenset(page for page in pages if any(_same(stems(page) - GENERIC, name) for name in names))
+
+
+def _runs(ranked: Sequence[Found]) -> list[Found]:
+    """`ranked` with the sentences that belong to a better one right behind it, in the order of the page."""
+    left = list(ranked)
+    out: list[Found] = []
+    while left:
+        lead = left[0]
+        run = [one for one in left if one.source_id == lead.source_id and 0 <= one.at - lead.at <= RUN]
+        out += sorted(run, key=lambda one: one.at)
+        left = [one for one in left if one not in run]
+    return out
 
 
 def _spoken_of(chosen: Sequence[Found], own: Sequence[str]) -> list[str]:
@@ -126,4 +161,4 @@ def covering(first: Iterable[str], phrases: Sequence[str], sentences: Sequence[F
 
 
 def _same(one: frozenset[str], other: frozenset[str]) -> bool:
-    return bool(one) and overlap(one, other) >= NEAR and len(one & other) * 2 > max(len(one), len(other))
+    return bool(one) and overlap(one, other) >= SAME and len(one & other) * 2 > max(len(one), len(other))

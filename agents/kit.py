@@ -17,8 +17,50 @@ LISTS = ("slides", "parts", "on_screen_text", "alt_text", "media_prompts")
 TEXTS = ("title", "caption", "script", "first_comment")
 LONGEST_HOOK = 12
 """Words; a reader decides in about two seconds."""
+LONGEST_TAG = 24
+"""Letters of a hashtag of more than three words."""
 HASHTAGS = {"instagram": 5, "tiktok": 5, "youtube": 3, "facebook": 3, "twitter": 2}
 """House choice, at most what the platform takes."""
+
+_SAYINGS = {
+    "quote": ("a line to keep", "words for {weekday}"),
+    "thread": ("a short thread", "a few notes"),
+    "carousel": ("swipe to read", "one card at a time"),
+    "story": ("a quick note", "for this {weekday}"),
+    "reel": (", in half a minute", "a quick look"),
+}
+"""What stands behind the day's title in its second and third post, by what the post is; no two types say the same."""
+_ANY = ("worth a minute", "one to remember", "good to know", "from our notes", "once more")
+"""What stands there in further ones."""
+
+
+_ON_A_SIDE = {
+    "quote": ("a line for {weekday}", "words for {weekday}"),
+    "thread": ("a thread for {weekday}", "notes for {weekday}"),
+    "carousel": ("cards for {weekday}", "swipe on {weekday}"),
+    "story": ("a note for {weekday}", "for this {weekday}"),
+    "reel": ("half a minute for {weekday}", "a look for {weekday}"),
+}
+"""The same where the day is about one side of what another day is about: behind the name alone, and with the weekday."""
+
+
+def name_of(title: str) -> str:
+    """The title without the side that the day is about: "Gentle stretching" of "Gentle stretching: shoulders and floor"."""
+    return re.split(r": | \(", title, maxsplit=1)[0]
+
+
+def _short_name(name: str) -> bool:
+    """Whether a name can be read in one go as a hashtag: three words, or a few short ones without a mark between them."""
+    joined = "".join(words(name))
+    return bool(joined) and (len(words(name)) <= 3 or (len(joined) <= LONGEST_TAG and not re.search(r"[,;:?!.]", name)))
+
+
+def _titled(title: str, saying: str) -> str:
+    """The title with a saying behind it; before it where the title ends in a mark of its own."""
+    bare = saying.removeprefix(", ")
+    if title[-1:] in "?!.…":
+        return f"{bare[:1].upper()}{bare[1:]}: {title}"
+    return f"{title}{saying}" if saying != bare else f"{title}: {saying}"
 
 
 def pick(seed: str, count: int) -> int:
@@ -54,17 +96,18 @@ class Kit:
         """Lines that may open a post, at most twelve words; the one of this piece's turn first, so that a day repeats none."""
         # The angle is what the plan says about the day, not to the reader: it opens nothing.
         weekday = WEEKDAYS[self.day - 1] if 1 <= self.day <= 7 else ""
-        openings = [self.theme, f"A thought for {weekday}", "Worth a minute", "One for your notes", "Something to try"]
-        own = [self.title, *(f"{opening}: {self.title}" for opening in openings)]
-        own = [line for n, line in enumerate(own) if n == 0 or not self._twice(line, weekday)]
+        name = name_of(self.title)
+        sayings = [*_SAYINGS.get(self.content_type, _SAYINGS["quote"]), *_ANY]
+        if name != self.title and weekday:
+            sayings = [
+                *_ON_A_SIDE.get(self.content_type, _ON_A_SIDE["quote"]),
+                *(f"{one} on {{weekday}}" for one in _ANY),
+            ]
+        own = [self.title, *(_titled(name, saying.format(weekday=weekday)) for saying in sayings)]
+        own = [line for n, line in enumerate(own) if n == 0 or not (weekday and line.count(weekday) > 1)]
         fitting = [line for line in dict.fromkeys(own) if self.allowed(line) and len(line.split()) <= LONGEST_HOOK]
         at = self.turn % len(fitting) if fitting else 0
         return fitting[at:] + fitting[:at]
-
-    def _twice(self, line: str, weekday: str) -> bool:
-        """Whether the line would name the theme or the day a second time."""
-        opening, _, title = line.partition(": ")
-        return mentions(title, opening) or opening.endswith(" for ") or bool(weekday and line.count(weekday) > 1)
 
     def cta(self) -> str:
         """The brand's call to action of this piece; none when the week has used them all."""
@@ -78,7 +121,8 @@ class Kit:
         """The brand's own, the theme, the day, then at most two keywords that say something new; rather few than odd ones."""
         most = min(HASHTAGS.get(self.platform, 3), self.cell.hashtags)
         own = ["#" + re.sub(r"\W", "", tag) for tag in self.brand.get("hashtags", ())]
-        names = [name for name in (self.theme, self.title) if 1 <= len(words(name)) <= 3]
+        # "Gentle stretching: shoulders" is tagged for what it is a part of.
+        names = [name for name in (self.theme, name_of(self.title)) if _short_name(name)]
         chosen: list[str] = []
         extra: list[str] = []
         said: set[str] = set()

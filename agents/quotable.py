@@ -29,6 +29,16 @@ _LEADING = re.compile(
       # One of several that were named before.
       | the\s+(?:first|second|third|fourth|fifth|last|latter|former|same|other|others|next|rest|following|above|below)\b
       | (?:the|other|some|common|more|an)?\s*(?:other\s+)?examples?\s+(?:include|are|of|is)\b
+      # A count of things that were named before; an instruction about what was being done.
+      | (?:one|two|three|four|five|six|seven|eight|nine|ten|twelve|\d+)\s+(?:are|is|have|has|had|were|was|will|can|may|might)\b
+      | (?:stop|repeat|continue|go\s+on)\s+(?:if|until|when|as\s+soon)\b
+      | (?:nobody|no\s+one|everybody|everyone)\s+will\s+(?:mind|know|notice|care|see)\b
+      | [\w'’-]+(?:,\s+[\w'’-]+)*\s+and\s+[\w'’-]+\s+(?:it|them)\b
+      # It says of readers what somebody asked them before.
+      | you\s+(?:might|may|could)\s+have\s+an?\b
+      # A list behind its name: "You need: a bowl, ..."
+      | (?:you\s+(?:will\s+)?need|you['’]ll\s+need|(?:not\s+)?included|ingredients|contents|equipment|tools|needed
+          |places|prices?|when|where|dates?|what\s+to\s+bring|time|opening\s+hours)\s*:
       # It announces a list that a post does not show.
       | there\s+are\s+(?:at\s+least\s+)?(?:\w+\s+){0,2}(?:different\s+)?(?:types|kinds|ways|stages|parts|causes|reasons|steps|forms|main)\b
       | (?:symptoms?|signs?|treatments?|causes?|tests?|the\s+reports?|risk\s+factors|risks?|types?|problems)\s+
@@ -51,7 +61,12 @@ _DANGLING = re.compile(
     r"|, (?:however|therefore|though|instead|too|also|either|then)[,.!]"
     r"|\bboth (?:types|kinds|of (?:them|these|those))\b|\b(?:these|those)\b(?! (?:who|that|with|of|you|we|in|are)\b)"
     r"|\bthis\b(?! (?:week|year|month|morning|evening|afternoon|way|for later)\b)"
-    r"|\b(?:is|are|can|may|might|has|have|does|do|will|\w+s) also\b|\balso (?:be|have|has)\b"
+    r"|(?<!\bnot only )(?<!\bbut )\balso\b"
+    r"|\b(?:another|each|the (?:first|second|other|last|right|wrong|big|small|old|new)) ones?\b|\blikes? it\b"
+    r"|\b(?:ask|check|talk|call)\b[^.]* first[.!]$"
+    r"|\bhow (?:much|many|often|long) you (?:should|need|can|may|will)\b[^,;]{0,12}[.!]$"
+    # A bare number at the end counts what the sentence before spoke of.
+    r"|\b(?:around|about|over|under|than|has|have|contains?|gets?|needs?) \d[\d.,]*[.!]$"
     # The splitter takes a single letter for an initial: "... vitamins D and K. People who ..." are two sentences.
     r"|\b(?-i:[A-Z]\. [A-Z][a-z]* [a-z])"
     r"|\b(?:do|does|did|is|are|true|goes) the same\b"
@@ -62,7 +77,7 @@ _OBJECT = re.compile(r"(?i)\b(?:it|them)\b(?!'s)")
 _BOILERPLATE = re.compile(
     r"""(?ix)
       \b(?:learn|read|see|find\s+out)\s+more\b | \bclick\b | \bsubscribe\b | \bsign\s+up\b | \bfollow\s+us\b | \bcontact\s+us\b
-      | \bvisit\s+(?:our|the|us)\b | \bdownload\b | \bback\s+to\s+top\b | \bskip\s+to\b
+      | \bvisit\s+(?:our|the|us)\b | ^please\s+(?:read|note|see|find)\b | \bdownload\b | \bback\s+to\s+top\b | \bskip\s+to\b
       | \ball\s+rights\s+reserved\b | © | \(c\)\s*\d | \bcopyright\b
       | \bcookies?\s+(?:policy|settings)\b | \bprivacy\s+policy\b | \bterms\s+of\s+(?:use|service)\b
       | \b(?:last|page)\s+(?:updated|reviewed|modified)\b
@@ -92,6 +107,22 @@ _BEFORE_A_NAME = frozenset(
     the a an of in by with like at from to for and or on every each next last between than about many most some our your
     my their his her its as after before near via per is are was were called named mr mrs ms dr
     """.split()  # noqa: SIM905
+)
+_NOTHING_THERE = re.compile(
+    r"(?i)^there (?:is|are|was|were) (?:(?!\b(?:in|on|at|for|between|behind|near|under|of|to|from|by|with|who|that)\b).)*$"
+)
+_NO_VERB = re.compile(
+    r"(?i)^(?:no|not|just|only|plus) [^,;:]+(?:, (?:and |or )?(?:no|not|just|only) [^,;:]+)+$"
+    r"|^\w[\w-]*(?: [a-z-]+){0,2}, (?:if|unless|when) [^,]+$"
+)
+_OPENING_PHRASE = re.compile(
+    r"(?i)^(?:after|before|in|on|at|from|with|by|for|during|within|without|since|until|over|through|under|once)\b([^;:]*?),?\s"
+    r"(?:it|they|he|she)(?:['’](?:s|re|ll|ve|d))?\s"
+)
+_PERSON = re.compile(r"\b(?:he|she|him|her|his|hers)\b")
+_CALENDAR = re.compile(
+    r"(?i)\b(?:(?:mon|tues|wednes|thurs|fri|satur|sun)days?|january|february|march|april|may|june|july|august|september|october"
+    r"|november|december|spring|summer|autumn|winter)\b"
 )
 _BARE_CLAUSE = re.compile(r"^[^,;:]{3,60}, (?:which|who|whose|where) [^,;]+[.!]$")
 _GERUND = re.compile(
@@ -124,16 +155,47 @@ def is_fragment(sentence: str) -> bool:
     """Whether it lacks what makes a sentence: a list item with a full stop behind it."""
     if _BARE_CLAUSE.match(sentence) and not _AUXILIARY.search(sentence.split(",")[0]):
         return True
+    if _NO_VERB.match(sentence) and not _AUXILIARY.search(re.split(r"(?i), (?:if|unless|when) ", sentence)[0]):
+        return True
     return bool(_GERUND.match(sentence)) and not _AUXILIARY.search(sentence)
+
+
+def _nobody_named(sentence: str) -> bool:
+    """Whether it says "she" or "his" of somebody whom only a sentence before named."""
+    match = _PERSON.search(sentence)
+    if match is None:
+        return False
+    before = _CALENDAR.sub("", sentence[: match.start()])
+    named = re.search(r"(?<!^)(?<![.!?] )\b[A-Z][a-z]+", before) or re.match(r"[\"“'(]?[A-Z][a-z]+ [A-Z]", before)
+    opening = re.match(r"[\"“'(]?([A-Z][a-z]+)", before)
+    first = bool(opening) and opening.group(1).lower() not in _OPENERS  # type: ignore[union-attr]
+    someone = re.search(
+        r"(?i)\b(?:an?|the|your|our|my|every|each|one|some|any|who|somebody|someone|everybody|everyone|nobody)\b",
+        before,
+    )
+    return not (named or first or someone)
 
 
 def _points_back(sentence: str) -> bool:
     """Whether "it" or "them" comes before anything that it could mean: "Drink it before workouts." """
+    if (opening := _OPENING_PHRASE.match(sentence)) and not _AUXILIARY.search(opening.group(1)):
+        return True
     match = _OBJECT.search(sentence)
     if match is None:
         return False
     before = [word for word in re.findall(r"[\w’'-]+", sentence[: match.start()]) if word.lower() not in _FUNCTION]
     return len(before) <= 1
+
+
+def _somebodys_words(sentence: str) -> bool:
+    """Whether it is all quotation, of somebody who speaks of himself and whom only the text around it names."""
+    whole = re.fullmatch(r"[\"“](.*)[\"”]", sentence.strip())
+    return bool(whole) and re.search(r"\b(?:I|I['’]\w+|my|me|we|our|us)\b", whole.group(1)) is not None  # type: ignore[union-attr]
+
+
+def taken_back(following: str) -> bool:
+    """Whether the sentence before is only half of what its page says: `following` takes something of it back."""
+    return bool(re.match(r"(?i)[\"“]?(?:however|nevertheless|even so|that said|on the other hand)\b", following))
 
 
 def stands_alone(sentence: str) -> bool:
@@ -153,5 +215,11 @@ def stands_alone(sentence: str) -> bool:
     if _IT.match(sentence) and not _EMPTY_IT.match(sentence):
         return False
     if not re.search(r"[.!…][\"'”’)]*$", sentence) or (not _IT.match(sentence) and _points_back(sentence)):
+        return False
+    if (
+        _nobody_named(sentence)
+        or _somebodys_words(sentence)
+        or (_NOTHING_THERE.match(sentence) and len(sentence.split()) <= 7)
+    ):
         return False
     return not runs_on(sentence) and not is_fragment(sentence)

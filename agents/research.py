@@ -87,6 +87,7 @@ async def make_brief(ctx: AgentContext, theme: Theme, day: DayPlan, cycle_key: s
             )
     material: dict[str, Any] = {
         "task": "brief",
+        "brand": ctx.profile.title,
         **about,
         # What was said lately is put behind the rest: where sentences cost nothing, as many more are asked for.
         "want": FACTS + (min(len(said), FACTS) if ctx.models.is_offline(AgentType.RESEARCH) else 0),

@@ -17,7 +17,9 @@ from tools.text import words as words
 
 _LABEL = re.compile(r"^(?:Summary|Abstract|Overview|Introduction|Tip|Note|Question|Answer|Q|A)\s*:\s+(?=[\"“A-Z])")
 _ASIDE = re.compile(r"\s*(?:\||```|>|<)")
-_MARKUP = re.compile(r"!\[([^\]]*)\]\([^)]*\)|\[([^\]]*)\]\([^)]*\)|(\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w))")
+_MARKUP = re.compile(
+    r"!\[([^\]]*)\]\([^)]*\)|\[([^\]]*)\]\([^)]*\)|(\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=[\w.,;:!?…)’”])[*_](?!\w))"
+)
 
 
 def visible(text: str) -> str:
@@ -71,9 +73,20 @@ def _stemmer() -> Any:
     return snowballstemmer.stemmer("english")
 
 
+_SINGULAR = {
+    "teeth": "tooth", "feet": "foot", "children": "child", "kids": "child", "kid": "child", "men": "man", "women": "woman",
+    "leaves": "leaf", "loaves": "loaf", "knives": "knife", "shelves": "shelf", "mice": "mouse", "geese": "goose", "slept": "sleep",
+    "ate": "eat", "eaten": "eat", "drank": "drink", "drunk": "drink", "grown": "grow", "grew": "grow", "swam": "swim",
+    "ran": "run", "ridden": "ride", "rode": "ride", "kept": "keep", "brought": "bring", "bought": "buy", "taught": "teach",
+    "thought": "think", "thoughts": "think", "written": "write", "wrote": "write", "spoken": "speak", "made": "make",
+}  # fmt: skip
+"""Forms that no rule for endings finds, and a word that means the same."""
+
+
 @lru_cache(maxsize=20000)
 def _stem(word: str) -> str:
-    return str(_stemmer().stemWord(word))
+    bare = word.removesuffix("'s").removesuffix("’s")
+    return str(_stemmer().stemWord(_SINGULAR.get(bare, bare)))
 
 
 def stems(text: str) -> frozenset[str]:
@@ -86,6 +99,15 @@ def stems(text: str) -> frozenset[str]:
 def overlap(one: frozenset[str], other: frozenset[str]) -> float:
     """How much two sets of stems share: 0 nothing, 1 the smaller is inside the larger."""
     return len(one & other) / min(len(one), len(other)) if one and other else 0.0
+
+
+SAME = 0.75
+"""Two sentences that share at least this of the shorter one, and half of all that they say, say the same."""
+
+
+def says_the_same(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether two sentences, by the stems of their words, say the same: the shorter is no more than a part of the longer."""
+    return overlap(one, other) >= SAME and len(one & other) * 2 >= len(one | other)
 
 
 def mentions(text: str, phrase: str) -> bool:
@@ -105,10 +127,20 @@ def _flat(text: str) -> str:
 
 _BREAK_BEFORE = frozenset(
     """
-    because so and but than that which who when while where with without of in for to from at on before after as or by into
+    because so and but or than that which who when while where with without of in for to from at on before after as by into
     until if unless about through over under between is are can will
     """.split()  # noqa: SIM905
 )
+_JOINS = frozenset("because so but than that which who when while where before after until if unless".split())  # noqa: SIM905
+_PARTICLES = frozenset("in on up down out off over away back".split())  # noqa: SIM905
+_CARRY_ON = _PARTICLES | {"with", "for", "from", "of", "to"}
+_LEADS_ON = frozenset(
+    """
+    a an the your our my their his her its this that these those every each no any some one two three four five very too as
+    more most less only
+    """.split()  # noqa: SIM905
+)
+"""What belongs to the word or two behind it."""
 
 
 def screen_lines(text: str, *, most: int = 7) -> list[str]:
@@ -122,9 +154,9 @@ def screen_lines(text: str, *, most: int = 7) -> list[str]:
         options = []
         for start in range(max(0, end - most), end):
             size = end - start
-            cost = best[start][0] + 3 + (4 if size < 3 else 0)
+            cost = best[start][0] + 1.5 + (3 if size < 3 else 0)
             if end < len(parts):
-                cost += _break_cost(parts[end - 1], parts[end])
+                cost += _break_cost(parts, end)
             options.append((cost, start))
         best.append(min(options))
     lines: list[str] = []
@@ -136,12 +168,29 @@ def screen_lines(text: str, *, most: int = 7) -> list[str]:
     return lines
 
 
-def _break_cost(last: str, following: str) -> float:
+def _break_cost(parts: list[str], at: int) -> float:
+    """How much a break in front of word `at` hurts: nothing after a comma, most inside "a low lamp" or "once an hour"."""
+    last, following = parts[at - 1], parts[at].lower()
     if last.endswith((",", ";", ":", ".", "—", "–")):
         return 0.0
-    if last.lower() in STOPWORDS or last.lower() in _BREAK_BEFORE:
-        return 4.0
-    return 0.5 if following.lower() in _BREAK_BEFORE else 2.0
+    behind = parts[at + 1].lower() if at + 1 < len(parts) else ""
+    if following == "of" or (following in _PARTICLES and behind in _CARRY_ON):
+        return 5.0
+    # "go in / with a little": the first belongs to its verb.
+    if last.lower() in _PARTICLES and following in _CARRY_ON:
+        return 1.5
+    if last.lower() in _LEADS_ON or last.lower() in STOPWORDS or last.lower() in _BREAK_BEFORE:
+        return 7.0
+    if following in _JOINS:
+        return 0.5
+    if following in ("and", "or"):
+        return 1.5
+    # Between an article and its noun may stand one word more: "a low / lamp".
+    if at > 1 and parts[at - 2].lower() in _LEADS_ON and following not in STOPWORDS:
+        return 6.0
+    if following in _BREAK_BEFORE:
+        return 1.5
+    return 2.5 if following in _LEADS_ON else 3.5
 
 
 _BEFORE_A_NOUN = frozenset(
@@ -152,7 +201,7 @@ NO_NOUN = frozenset(
     day days time times way ways thing things people person part parts lot kind kinds one two three four five first last
     good great new old small large best better free few little many minute minutes moment end side place work used needed
     important different certain several most various possible able something someone somebody else example
-    hour hours week month year years half whole
+    hour hours week month year years half whole change changes amount number sort bit piece pieces rest beginning movement movements
     """.split()  # noqa: SIM905
 )
 
@@ -171,6 +220,34 @@ def noun_phrases(texts: Iterable[str], *, most: int, least: int = 1) -> list[str
         counts[phrase] += counts.pop(f"{phrase}s")
     ranked = sorted(counts.items(), key=lambda item: (-item[1] * (1.6 if " " in item[0] else 1), item[0]))
     return [phrase for phrase, count in ranked if count >= least][:most]
+
+
+def things(text: str, *, most: int = 3) -> list[str]:
+    """What a picture of `text` could show, in its order: nouns behind an article, with it: "a low lamp", "the stairs"."""
+    found: list[str] = []
+    for clause in re.split(r"[^\w\s’'-]+", text):
+        parts = clause.split()
+        for n, word in enumerate(parts):
+            if word.lower() not in ("a", "an", "the", "your", "our"):
+                continue
+            run: list[str] = []
+            behind = ""
+            for follower in parts[n + 1 :]:
+                if follower.lower() in STOPWORDS or not follower[:1].isalpha():
+                    behind = follower.lower()
+                    break
+                run.append(follower.lower())
+            # "While the kettle boils", "watch a cat wake up", "make your legs stronger": the second word is no noun.
+            if len(run) == 2 and (behind in _PARTICLES or (not behind and re.search(r"[^s]s$|er$", run[1]))):
+                run.pop()
+            # A longer run holds a verb, and so may two words whose second ends like one.
+            if not 1 <= len(run) <= 2 or run[-1] in NO_NOUN or run[0] in NO_NOUN or run[-1].endswith(("ly", "ing")):
+                continue
+            if word.lower() in ("a", "an") and re.search(r"[^s]s$", run[-1]):
+                continue
+            article = word.lower() if word.lower() in ("a", "an") else "the"
+            found.append(f"{article} {' '.join(run)}")
+    return list({thing.partition(" ")[2]: thing for thing in found}.values())[:most]
 
 
 def _phrases_behind(parts: list[str]) -> set[str]:

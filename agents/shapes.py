@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from agents.extract import OWN_KEYWORDS
 from agents.kit import Fact, Kit, Made, source_line, visual
-from agents.sentences import noun_phrases, screen_lines
+from agents.sentences import noun_phrases, screen_lines, stems, things
 from memory.rows.content import Post
 from tools.checks.limits import check_limits
 
@@ -155,16 +155,22 @@ def _prompt(kit: Kit, n: int, total: int, text: str) -> str:
     what = "Shot" if kit.content_type == "reel" else "Card"
     shape = "vertical 9:16" if kit.content_type in ("reel", "story") else "square"
     number = f"{what} {n} of {total}, {shape}." if total > 1 else f"{what}, {shape}."
-    # One of the day's own things where the words speak of it; else the day: two words in a row may be a noun and its verb.
-    spoken = noun_phrases([text], most=12)
-    named = [keyword for keyword in kit.keywords[:OWN_KEYWORDS] if keyword in spoken]
-    seen = named[0] if named and text not in kit.hooks() else kit.title
+    # What the words name; else what the day is about: a prompt that names one word draws a stock picture of it.
+    bare = text
+    for hook in kit.hooks():
+        bare = bare.removeprefix(hook)
+    seen = things(bare)
+    if not seen:
+        spoken = noun_phrases(kit.said.split("\n"), most=40)
+        own = [word for word in kit.keywords[:OWN_KEYWORDS] if word in spoken and not stems(word) & stems(kit.title)]
+        seen = [re.sub(r"[:(]\s*", ", ", kit.title).rstrip(")?!. ").replace(" ,", ","), *own[:2]]
+    behind = "Shows" if kit.content_type == "reel" else "Behind the words, out of focus"
     wanted = "; ".join(visual(kit.brand))
     style = str(kit.brand.get("visual_style", "")).rstrip(". ")
     # Asked for, never ruled out: who draws from a prompt draws what it names.
     parts = [
         number,
-        f"In view: {seen}.",
+        f"{behind}: {', '.join(seen)}.",
         f"{'Spoken' if kit.content_type == 'reel' else 'Words on it'}: {text.rstrip('.')}.",
         style and f"{style}.",
         wanted and f"{wanted}.",

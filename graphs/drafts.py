@@ -36,19 +36,20 @@ async def load_brief(records: Records, piece: Piece) -> Brief:
     ]
     if all(place.piece_id != piece.id for place in places):
         places.append(Place(piece.id, piece.cycle_day or brief.day, piece.content_type))
-    briefs = {brief.day: brief.facts, **await _briefs(records, session, {place.day for place in places})}
-    facts = share(places, briefs)[piece.id]
+    briefs = {brief.day: brief, **await _briefs(records, session, {place.day for place in places})}
+    titles = {day: one.title for day, one in briefs.items()}
+    facts = share(places, {day: one.facts for day, one in briefs.items()}, titles)[piece.id]
     turn = next(n for n, place in enumerate(places) if place.piece_id == piece.id)
     facts = await _as_written(records, facts, first=FULL.get(piece.content_type, 2))
     return brief.model_copy(update={"facts": facts, "turn": turn})
 
 
-async def _briefs(records: Records, session: Session, days: set[int]) -> dict[int, tuple[Fact, ...]]:
+async def _briefs(records: Records, session: Session, days: set[int]) -> dict[int, Brief]:
     found = {}
     for day in sorted(days):
         row = await records.find(Assignment, session_id=session.id, id=brief_id(session.id, day))
         if row is not None and row.agent_type == AgentType.RESEARCH and row.status == "completed":
-            found[day] = Brief.model_validate_json(row.results).facts
+            found[day] = Brief.model_validate_json(row.results)
     return found
 
 

@@ -166,6 +166,10 @@ def own_lines(month: Month, one: Written) -> set[str]:
 def is_own(month: Month, one: Written, line: str) -> bool:
     if line in own_lines(month, one) or line.startswith(("Source: ", "Sources: ", "— ", "#", month.profile.link)):
         return True
+    # The day's title, or its part before what the day shows of it, and a few words that open the post.
+    name = re.split(r": | \(", one.piece.theme, maxsplit=1)[0]
+    if line.startswith((f"{name}: ", f"{name}, ")):
+        return len(line.removeprefix(name).split()) <= 6
     opening, colon, title = line.partition(": ")
     return bool(colon) and title == one.piece.theme and len(opening.split()) <= 5
 
