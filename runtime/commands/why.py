@@ -13,14 +13,19 @@ from runtime.commands.common import OK, add_verb, emit, opened, run_async
 if TYPE_CHECKING:
     from memory.records.protocol import Records
     from memory.rows.content import Piece
+    from memory.rows.publication import Schedule
     from memory.rows.sessions import Session
     from runtime.compose import Runtime
 
 Entry = dict[str, Any]
-_TASK = re.compile(r"(advance|publish|reconcile|upkeep):([0-9a-z-]{1,80})")
+_EVERY: Entry = {"piece_id": "", "content_hash": "", "model": "", "sources": []}
+"""What --json says of every entry, beside when, what, by whom and why."""
+_TASK = re.compile(r"(advance|publish|reconcile|upkeep|fire):([0-9a-z-]{1,80})")
 _HASH = re.compile(r"\b[0-9a-f]{64}\b")
 _AFTER = timedelta(days=31)
 """How long after its rows' last write a thing's events are looked for: publications and late decisions come later."""
+_NAMED = 5
+"""Ids that are named where several begin alike."""
 
 
 def register(verbs: Any) -> None:
@@ -40,11 +45,11 @@ async def run_why(args: argparse.Namespace) -> int:
         records = runtime.records.for_brand(brand)
         story, about, zone = await _find(runtime, records, ref, task_id)
     story.sort(key=lambda entry: entry["at"])
-    shape = [{**entry, "at": entry["at"].isoformat()} for entry in story]
+    shape = [{**_EVERY, **entry, "at": entry["at"].isoformat()} for entry in story]
     from runtime.commands.lookup import when
 
     lines = [
-        about,
+        f"{about} (times in {zone})",
         *(f"{when(e['at'], zone)}  {e['what']}" + (f" by {e['by']}" if e["by"] else "") + _detail(e) for e in story),
     ]
     emit(args, {"about": about, "story": shape}, "\n".join(lines))
@@ -74,7 +79,7 @@ def _entry(at: datetime, kind: str, what: str, *, by: str = "", detail: str = ""
 
 async def _find(runtime: Runtime, records: Records, ref: str, task_id: str) -> tuple[list[Entry], str, str]:
     from memory.rows.sessions import Session
-    from runtime.commands.lookup import match_pieces
+    from runtime.commands.lookup import match_pieces, when
 
     zone = runtime.profile(records.brand).zone
     task = await runtime.queue.find(task_id) if task_id else None
@@ -85,12 +90,17 @@ async def _find(runtime: Runtime, records: Records, ref: str, task_id: str) -> t
         if task is None:
             raise NotFound(f"task {task_id!r} is not queued: `worker` starts it")
         return queued, f"task {task_id}: upkeep that every worker starts", zone
+    if task_id.startswith("fire:") and (schedule := await _scheduled(records, task_id)) is not None:
+        told = f"schedule {schedule.name}: fires at {when(schedule.next_at, zone)} or as soon as it can"
+        return await _fires(records, schedule) + queued, told, zone
     sessions = [row for row in await records.list_rows(Session) if row.id.startswith(ref)]
     pieces = await match_pieces(records, ref) if len(ref) <= 36 else []
     if not sessions and not pieces:
         pieces = await _by_publication(records, ref)
-    if len(sessions) + len(pieces) > 1:
-        raise BadInput(f"ID {ref!r} begins {len(sessions) + len(pieces)} ids: give more of it")
+    if len(found := [*(("session", row.id) for row in sessions), *(("piece", row.id) for row in pieces)]) > 1:
+        named = ", ".join(f"{kind} {id}" for kind, id in found[:_NAMED])
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        raise BadInput(f"ID {ref!r} begins {len(found)} ids: {named}{more}: give more of it")
     if sessions:
         session = sessions[0]
         about = f"session {session.id}: {session.goal}: {session.status}" + (
@@ -107,6 +117,32 @@ async def _find(runtime: Runtime, records: Records, ref: str, task_id: str) -> t
     raise NotFound(
         f"nothing of brand {records.brand!r} has the id {ref!r}: `session list`, `piece list` and `publish status` print ids"
     )
+
+
+async def _scheduled(records: Records, task_id: str) -> Schedule | None:
+    """The schedule that the task fires."""
+    from memory.rows.publication import Schedule
+    from runtime.scheduler import fire_task
+
+    rows = await records.list_rows(Schedule)
+    return next((row for row in rows if fire_task(row).id == task_id), None)
+
+
+async def _fires(records: Records, schedule: Schedule) -> list[Entry]:
+    """Its slots that were decided, and the pause that holds it."""
+    from memory.rows.brand import Control
+    from runtime.scheduler import list_fires, pause_control
+
+    story = [_entry(schedule.created_at, "schedule", f"schedule {schedule.name} was added")]
+    for fire in await list_fires(records, since=schedule.created_at - _AFTER):
+        if fire.schedule == schedule.name:
+            made = f"session {fire.session_id}" if fire.session_id else ""
+            story.append(_entry(fire.fired_at, "schedule", f"slot {fire.local_slot}: {fire.outcome}", detail=made))
+    flag = await records.find(Control, name=pause_control(schedule.name))
+    if flag is not None:
+        what = "paused" if flag.value == "on" else "resumed"
+        story.append(_entry(flag.updated_at, "schedule", f"it was {what}", by=flag.by, detail=flag.reason))
+    return story
 
 
 async def _by_publication(records: Records, prefix: str) -> list[Piece]:
@@ -138,7 +174,8 @@ async def _task_story(runtime: Runtime, task_id: str) -> list[Entry]:
 
 
 async def _days(first: datetime, last: datetime, now: datetime) -> list[str]:
-    day, end, days = first.date(), min(last + _AFTER, now).date(), []
+    # A clock that was set back since does not make what was written then unheard of.
+    day, end, days = first.date(), min(last + _AFTER, max(last, now)).date(), []
     while day <= end:
         days.append(day.isoformat())
         day += timedelta(days=1)
@@ -248,7 +285,7 @@ async def _usage(records: Records, days: list[str], **of: str) -> list[Entry]:
         _entry(
             row.created_at,
             "usage",
-            f"{row.agent_type or 'an agent'} called {row.model}",
+            f"{row.agent_type or 'an agent'} called {row.model.removesuffix(':')}",
             detail=f"{row.input_tokens} + {row.output_tokens} tokens, {counted(row):.4f} USD, {row.status}",
             model=row.model,
         )
