@@ -154,6 +154,23 @@ async def brand_alignment(records: Records, piece: Piece) -> float:
 _WEIGHT = {Severity.CRITICAL: 1.0, Severity.IMPORTANT: 0.5, Severity.PREFERRED: 0.1}
 
 
+def rests_on(old: Revision, post: Post) -> dict[str, Any]:
+    """What of the sources and citations of `old` still holds for `post`, a human's text made from it.
+
+    A sentence that stood there and stands no more is cited no more, and a passage that was cited for such alone is no source.
+    """
+    before, after = _flat(old.post), _flat(post)
+    gone = {said for said in old.citations if (flat := " ".join(said.split())) in before and flat not in after}
+    kept = {said: source for said, source in old.citations.items() if said not in gone}
+    lost = {old.citations[said] for said in gone} - set(kept.values())
+    return {"citations": kept, "sources": tuple(source for source in old.sources if source not in lost)}
+
+
+def _flat(post: Post) -> str:
+    # One text, because a sentence may be spread over the lines of a screen.
+    return " ".join(" ".join(text.split()) for _, text in post.fields())
+
+
 def post_text(post: Post) -> str:
     """The words that the audience reads, for embedding and near-duplicate search; prompts and alt text left out."""
     return "\n".join(part for part in (post.title, post.caption, post.script, *post.slides, *post.parts) if part)

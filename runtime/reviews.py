@@ -16,7 +16,7 @@ from config.ids import new_token
 from config.vocabulary import CheckResult, Decision, PieceState
 from graphs.context import advance_piece_task, note
 from graphs.ids import review_id
-from graphs.pieces import find_schedule, get_revision
+from graphs.pieces import find_schedule, get_revision, rests_on
 from memory.cache.protocol import ReviewIndex, Stale
 from memory.records.protocol import Records
 from memory.rows.checks import Review
@@ -148,7 +148,10 @@ async def _decide(
                 reason=reason,
             )
     if existing.row.decision is not decision:
-        raise Conflict(f"piece {piece.id}: {existing.row.reviewer} decided first: {existing.row.decision}")
+        raise Conflict(
+            f"piece {piece.id}: {existing.row.reviewer} decided first: {existing.row.decision}; a decision about these bytes "
+            f"stays: other bytes are asked about anew, by `review edit {piece.id}`"
+        )
     return Decided(piece.id, content_hash, str(decision), existing.row.reviewer, existing.won)
 
 
@@ -209,8 +212,7 @@ async def edit(
             content_id=piece.id,
             content_hash=post.content_hash,
             post=post,
-            sources=old.sources,
-            citations=old.citations,
+            **rests_on(old, post),
             gaps=(),
             mode="human",
             author=by,

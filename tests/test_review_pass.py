@@ -227,6 +227,43 @@ def test_the_reason_of_an_edit_stands_in_the_history(human: Human) -> None:
     assert (new["present"], new["decision"]) == (True, "pending")
 
 
+def test_an_edit_takes_what_no_longer_stands_from_the_sources(human: Human) -> None:
+    first = human.week.ok("review", "list")[0]["piece_id"]
+    before = human.week.ok("review", "show", first)
+    assert before["sources"]
+    gone = ["--set", "caption=Sit down for a moment.", "--set", "slides[0]=Sit down.", "--set", "alt_text=", "--set"]
+    assert human.week("review", "edit", first, *gone, "media_prompts=").code == 0
+    after = human.week.ok("review", "show", first)
+    assert (after["sources"], after["citations"]) == ([], {})
+    assert "Sources:" not in human.week("review", "show", first).out
+
+
+def test_the_list_is_cut_in_its_titles_and_nowhere_else(human: Human) -> None:
+    rows = human.week.ok("review", "list")
+    for row in rows:
+        human.week("review", "edit", row["piece_id"], "--set", f"title={'A very long title of a post ' * 8}")
+    lines = human.week("review", "list").out
+    for row in human.week.ok("review", "list"):
+        whole = (
+            row["piece_id"],
+            f"{row['platform']} {row['content_type']}",
+            row["content_hash"][:8],
+            f"{row['result']} ",
+        )
+        assert any(all(part in line for part in whole) for line in lines.splitlines())
+    assert "…" in lines
+
+
+def test_when_nothing_is_due_it_is_said_when_something_is(human: Human) -> None:
+    assert "Nothing is approved and unsent. Next:" in human.week("publish", "due").out
+    human.types("a", "q")
+    result = human.week("publish", "due")
+    assert "Nothing is due now; 1 approved, the next at " in result.out
+    assert (
+        human.week("publish", "due", "--until", result.out.split("--until ")[1].split()[0]).out.count("published ") == 1
+    )
+
+
 def test_ctrl_c_at_the_question_keeps_what_was_decided(week: Cli) -> None:
     process = subprocess.Popen(
         [*typed(week), "review"],

@@ -13,6 +13,7 @@ from config.vocabulary import CHECK_TYPES, Decision, PieceState
 from graphs.context import advance_piece_task
 from graphs.ids import review_id
 from graphs.piece import RULE_CHECKS
+from graphs.pieces import rests_on
 from memory.rows.checks import ComplianceCheck, Review
 from memory.rows.content import ContentEmbedding, Piece, Post, Revision
 from memory.rows.sessions import Session
@@ -449,3 +450,33 @@ async def test_what_a_rule_found_before_it_was_changed_does_not_stand_in_the_way
         assert [finding.rule for finding in view.findings] == ["ALT-OLD"]
         (review,) = await room.asked_reviews()
         assert (str(review.result), review.findings, review.severity) == ("warning", 1, "preferred")
+
+
+async def test_an_edit_keeps_the_sources_of_the_sentences_that_still_stand_and_no_others(tmp_path: Path) -> None:
+    """The sentence of a screen may be broken over its lines; who removes a sentence removes its source."""
+    first, second = "A short walk outside is enough.", "Curtains keep out street light."
+    async with room_of(tmp_path) as room:
+        piece = await only_piece(room)
+        row = await room.records.get(Revision, content_id=piece.id, content_hash=piece.content_hash)
+        post = row.post.model_copy(
+            update={
+                "caption": f"{CALM} {second}",
+                "slides": (),
+                "slides": (),
+                "on_screen_text": ("A short walk", "outside is enough."),
+            }
+        )
+        cites = {"sources": ("k1", "k2", "k3"), "citations": {CALM: "k1", first: "k2", second: "k1", "Nowhere.": "k3"}}
+        old = row.model_copy(update={"post": post, **cites})
+        both = rests_on(old, post.model_copy(update={"caption": f"{second} New words."}))
+        assert both == {"sources": ("k1", "k2", "k3"), "citations": {first: "k2", second: "k1", "Nowhere.": "k3"}}
+        none = rests_on(old, post.model_copy(update={"caption": "New.", "slides": (), "on_screen_text": ()}))
+        assert none == {"sources": ("k3",), "citations": {"Nowhere.": "k3"}}
+
+
+async def test_the_loser_of_two_deciders_is_told_what_can_still_be_done(tmp_path: Path) -> None:
+    async with room_of(tmp_path) as room:
+        piece = await only_piece(room)
+        await say(room, piece, Decision.REJECTED)
+        with pytest.raises(Conflict, match=f"ann decided first: rejected; .*`review edit {piece.id}`"):
+            await say(room, piece, Decision.APPROVED, by="bob")

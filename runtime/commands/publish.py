@@ -18,6 +18,7 @@ from runtime.commands.common import (
     add_verb,
     emit,
     live_tasks,
+    next_command,
     opened,
     plain,
     printable,
@@ -117,8 +118,12 @@ async def publish_due(args: argparse.Namespace) -> int:
             return INTERRUPTED
         pieces = await records.find_many(Piece, [{"id": id} for id in ids])
         shape = [_line(piece, row) for piece, row in zip(pieces, await _reload(records, rows), strict=True)]
+        nothing = "" if shape else await _next_due(args, runtime, brand, now)
 
         def draw() -> None:
+            if nothing:
+                print(nothing)
+                return
             for item in shape:
                 note = f" ({item['reason']})" if item["reason"] else ""
                 what = f"{item['platform']} {item['content_type']} {item['piece_id']}"
@@ -127,6 +132,22 @@ async def publish_due(args: argparse.Namespace) -> int:
 
         emit(args, shape, draw)
         return OK if all(item["status"] == "published" for item in shape) else FINDINGS
+
+
+async def _next_due(args: argparse.Namespace, runtime: Runtime, brand: str, now: datetime) -> str:
+    """What to say when nothing is due: when the next is, and how to lay it out ahead."""
+    from runtime.commands.lookup import when
+    from runtime.publish_due import due_rows
+
+    later = await due_rows(runtime.records.for_brand(brand), until=now + timedelta(days=400))
+    if not later:
+        return f"Nothing is approved and unsent. Next: {next_command(args, 'review list')}"
+    zone = runtime.profile(brand).zone
+    line = f"Nothing is due now; {len(later)} approved, the next at {when(later[0].scheduled_at, zone)} {zone}."
+    if not any(runtime.publisher(row.platform).ready_ahead for row in later):
+        return line
+    day = when(later[0].scheduled_at, zone)[:10]
+    return f"{line} To lay it into the outbox ahead: {next_command(args, f'publish due --until {day}')}"
 
 
 async def _reload(records: Records, rows: list[ScheduledPublication]) -> list[ScheduledPublication]:

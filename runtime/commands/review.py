@@ -136,15 +136,23 @@ async def review_list(args: argparse.Namespace) -> int:
             if not rows:
                 print("Nothing waits for you.")
                 return
-            table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-            for name in ("piece", "when", "what", "result", "hash"):
-                table.add_column(name, no_wrap=True)
-            table.add_column("title", overflow="ellipsis", no_wrap=True)
-            for row in rows:
-                what = f"{row.platform} {row.content_type}"
-                at = when(slots.get(row.piece_id), zone)[5:]
-                result = f"{row.result} {row.findings}"
-                table.add_row(row.piece_id, at, what, result, row.content_hash[:8], plain(titles[row.piece_id]))
+            lines = [
+                [
+                    row.piece_id,
+                    when(slots.get(row.piece_id), zone)[5:],
+                    f"{row.platform} {row.content_type}",
+                    f"{row.result} {row.findings}",
+                    row.content_hash[:8],
+                ]
+                for row in rows
+            ]
+            table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
+            for n, name in enumerate(("piece", "when", "what", "result", "hash")):
+                # The title gives way, never what is copied from here.
+                table.add_column(name, no_wrap=True, min_width=max(len(line[n]) for line in lines))
+            table.add_column("title", overflow="ellipsis", no_wrap=True, ratio=1)
+            for row, line in zip(rows, lines, strict=True):
+                table.add_row(*line, plain(titles[row.piece_id]))
             # Wider than a narrow terminal rather than cut: ids are copied from here.
             Console(highlight=False, width=max(Console().width, 132)).print(table)
             for why in sorted({row.why for row in rows}):
