@@ -286,7 +286,8 @@ class _Asked:
                 return await self._once(mistake=str(mistake))
             except _NotTheSchema as again:
                 raise ModelRefused(
-                    f"model {self.name!r} answered twice with something that is not a {self.schema.__name__}: {again}"
+                    f"model {self.name!r} answered twice with something that is not a {self.schema.__name__} ({again}): "
+                    "choose another model or COPYDESK_OPENAI_STRUCTURED_METHOD"
                 ) from None
 
     async def _once(self, mistake: str = "") -> Answer[Any]:
@@ -349,9 +350,11 @@ def _usable(name: str, reply: Mapping[str, Any], schema: type[BaseModel]) -> Bas
     refusal = raw.additional_kwargs.get("refusal")
     reason = raw.response_metadata.get("finish_reason")
     if refusal:
-        raise ModelRefused(f"model {name!r} refused: {str(refusal)[:200]}")
+        raise ModelRefused(
+            f"model {name!r} refused ({str(refusal)[:200]}): reword the material, or choose another model"
+        )
     if reason in ("length", "content_filter"):
-        raise ModelRefused(f"model {name!r} was cut off: {reason}")
+        raise ModelRefused(f"model {name!r} was cut off ({reason}): choose a model that may say more")
     if _says_more(raw.content):
         # The parser takes the first of two objects: of two verdicts, that would be the model's choice of what we read.
         raise _NotTheSchema("more than one JSON object")

@@ -53,14 +53,15 @@ class Cell(_Part):
     @classmethod
     def _platform(cls, value: str) -> str:
         if value not in PLATFORMS:
-            raise ValueError(f"is not a platform{nearest(value, list(PLATFORMS))}")
+            raise ValueError(f"is not a platform{nearest(value, list(PLATFORMS))}; there are: {', '.join(PLATFORMS)}")
         return value
 
     @field_validator("content_type")
     @classmethod
     def _content_type(cls, value: str) -> str:
         if value not in CONTENT_TYPES:
-            raise ValueError(f"is not a content type{nearest(value, list(CONTENT_TYPES))}")
+            known = ", ".join(CONTENT_TYPES)
+            raise ValueError(f"is not a content type{nearest(value, list(CONTENT_TYPES))}; there are: {known}")
         return value
 
     @property
@@ -272,6 +273,8 @@ def load_brand(folder: Path) -> BrandProfile:
             raise BadInput(
                 f"{folder / file}: unknown field {spot!r}{nearest(str(first['loc'][-1]), known)}: remove or rename it"
             ) from None
+        if first["type"] == "missing":  # its input is all that is there, which says nothing
+            raise BadInput(f"{folder / file}: {spot} is missing: add it") from None
         raise BadInput(
             f"{folder / file}: {spot} = {first['input']!r:.120}: {first['msg'].removeprefix('Value error, ')}"
         ) from None

@@ -75,7 +75,7 @@ def translate_error(error: Exception, what: str) -> CopydeskError:
     if isinstance(error, astra.DataAPIResponseException):
         return _by_code(error, what)
     if isinstance(error, astra.UnexpectedDataAPIResponseException | astra.UnexpectedDevOpsAPIResponseException):
-        return Unavailable(f"{what}: the answer was not the Data API's: a proxy may stand in between")
+        return Unavailable(f"{what}: the answer was not the Data API's: see whether a proxy stands in between")
     if isinstance(error, astra.InvalidEnvironmentException | httpx.InvalidURL | httpx.UnsupportedProtocol):
         return SettingsError(f"COPYDESK_RECORDS does not name a Data API ({type(error).__name__}): see docs/operate.md")
     if isinstance(error, httpx.LocalProtocolError):
@@ -121,7 +121,7 @@ def _by_code(error: astra.DataAPIResponseException, what: str) -> CopydeskError:
     code = found.error_code or "an error without a code"
     told = f"{what}: AstraDB says {code}" + (f" (error id {found.id})" if found.id else "")
     if code in AWAY:
-        return Unavailable(told)
+        return Unavailable(f"{told}: work goes on by itself once it answers")
     if code in _REFUSED:
         return SettingsError(f"{told}: check COPYDESK_ASTRA_TOKEN and the role it was given")
     if code in _NO_SCHEMA:
@@ -133,9 +133,11 @@ def _by_code(error: astra.DataAPIResponseException, what: str) -> CopydeskError:
             "create it in the database (Astra's console, or createKeyspace), or name one that exists, then `copydesk db init`"
         )
     if code in _BAD_ROW:
-        return BadInput(f"{told}: a value does not fit its column")
+        return BadInput(
+            f"{told}: a value does not fit its column: `doctor` compares the tables with what they should be"
+        )
     if code == "OVERLOADED_SORT_ROW_LIMIT":
-        return Unsupported(f"{told}: too many rows to sort")
+        return Unsupported(f"{told}: too many rows to sort: name a partition")
     if GUARDRAIL in str(found.message).lower() or code == "TOO_MANY_INDEXES":
         return UsageError(
             f"{told}: a limit of the database is reached: drop indexes that nothing uses, or use a new one"
@@ -149,9 +151,9 @@ def _by_status(error: httpx.HTTPStatusError, what: str) -> CopydeskError:
     if status in (401, 403):
         return SettingsError(f"{told}: check COPYDESK_ASTRA_TOKEN and the role it was given")
     if status == 413:
-        return BadInput(f"{told}: a row is too big to send")
+        return BadInput(f"{told}: a row is too big to send: shorten its texts")
     if status in (408, 425, 429) or status >= 500:
-        return Unavailable(told, retry_after=_retry_after(error.response))
+        return Unavailable(f"{told}: work goes on by itself once it answers", retry_after=_retry_after(error.response))
     return SettingsError(f"{told}: COPYDESK_RECORDS does not name a Data API: see docs/operate.md")
 
 

@@ -118,7 +118,7 @@ def translate_error(error: Exception, shown: str) -> CopydeskError:
     if isinstance(error, (*UNAVAILABLE, OSError)) or first in _PASSING or _PASSES.search(said):
         return Unavailable(f"Redis {shown} does not answer ({said}): see that it runs and can be reached")
     if isinstance(error, driver.DataError):
-        return BadInput(f"Redis {shown} cannot take a value ({said})")
+        return BadInput(f"Redis {shown} cannot take a value ({said}): this is a fault of Copydesk, please report it")
     if re.search("unknown (redis )?command", said, re.IGNORECASE):
         return SettingsError(f"Redis {shown} lacks a command ({said}): use Redis 6.2 or later")
     return Damaged(
@@ -238,7 +238,9 @@ async def open_redis(url: str) -> AsyncIterator[RedisServer]:
     try:
         clients = _clients(address)
     except (ValueError, TypeError, driver.RedisError) as error:
-        raise SettingsError(f"Redis address {address.shown!r} is malformed ({error})") from None
+        raise SettingsError(
+            f"Redis address {address.shown!r} is malformed ({error}): docs/operate.md lists its forms"
+        ) from None
     try:
         server = RedisServer(clients[0], address)
         try:

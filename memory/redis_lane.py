@@ -55,7 +55,7 @@ class RedisLane:
     def ask_soon(self, verb: str, arguments: Sequence[Any], *, reads: bool = False) -> asyncio.Future[list[bytes]]:
         """The coming answer. `reads`: the operation changes nothing, so that its answer need not be kept."""
         if self._closing:
-            raise Unavailable(f"Redis {self._server.address.shown}: this queue is closed")
+            raise Unavailable(f"Redis {self._server.address.shown}: this lane is closed: open it again")
         future: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
         self._asked.append((verb, arguments, reads, future))
         self._wake.set()

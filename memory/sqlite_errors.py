@@ -49,8 +49,8 @@ def translate_error(error: sqlite3.Error, path: Path) -> CopydeskError:
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
         return damaged(path, f"damaged ({error})")
     if primary == sqlite3.SQLITE_IOERR:
-        return Unavailable(f"{path}: the disk did not answer ({error})")
-    return CopydeskError(f"{path}: {type(error).__name__}: {error}")
+        return Unavailable(f"{path}: the disk did not answer ({error}): check it, work goes on by itself")
+    return CopydeskError(f"{path}: {type(error).__name__}: {error}: this is a fault of Copydesk, please report it")
 
 
 @contextmanager

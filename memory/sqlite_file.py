@@ -55,7 +55,9 @@ def _filesystem(path: Path) -> str:
 def _refuse_untrustworthy(path: Path) -> None:
     info = path.lstat()
     if not stat.S_ISREG(info.st_mode):
-        raise UsageError(f"{path} must be a regular file, not a link or device")
+        raise UsageError(
+            f"{path} must be a regular file, not a link or device: put the file itself there, or choose another --data-dir"
+        )
     if info.st_size == 0:
         raise damaged(path, "is empty (0 bytes), which would read as a database with nothing in it")
     if _open_here[path.absolute()]:
@@ -223,7 +225,7 @@ class SqliteFile:
 
     async def _hand(self, lane: Lane, operation: Operation[T], at_once: bool) -> T:
         if self._closed:
-            raise Unavailable(f"{self.path} is closed")
+            raise Unavailable(f"{self.path} is closed: open it again")
         loop = asyncio.get_running_loop()
         if at_once and lane.writes and lane.home is loop:
             # Writes alone: reads have no commit to share.

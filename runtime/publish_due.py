@@ -101,7 +101,7 @@ async def paused(records: Records, platform: str) -> str:
 async def open_parcel(runtime: Runtime, records: Records, piece: Piece, row: ScheduledPublication) -> Parcel:
     """The sealed revision, exactly. Raises NotFound without a seal or its bytes."""
     if not piece.sealed_hash:
-        raise NotFound(f"piece {piece.id} has no seal: it was never approved")
+        raise NotFound(f"piece {piece.id} has no seal: approve it with `review approve {piece.id}`")
     revision = await get_revision(records, piece, piece.sealed_hash)
     brand = await records.get(Brand, realm=REALM, name=piece.brand)
     return Parcel(

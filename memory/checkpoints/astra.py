@@ -246,7 +246,9 @@ class AstraCheckpoints:
         top = await self._top(claim.brand, claim.thread_id)
         if top != owner_of(claim):
             now = "nobody" if top is None or top.token == _DELETED else f"claim {top.n}"
-            raise LeaseLost(f"thread {claim.thread_id!r}: claim {claim.n} no longer owns it, {now} does")
+            raise LeaseLost(
+                f"thread {claim.thread_id!r}: claim {claim.n} no longer owns it, {now} does: drop what it made"
+            )
 
     async def _visible(self, brand: str, thread_id: str) -> Owner | None:
         """Whose rows a caller of this engine reads."""

@@ -135,4 +135,6 @@ def check_metadata(wanted: Wanted) -> None:
     """Raises BadInput for a name that not every engine can search for."""
     for name in wanted.metadata or ():
         if '"' in name or "\\" in name:
-            raise BadInput(f"metadata key {name!r} cannot be searched for: it holds a quote or backslash")
+            raise BadInput(
+                f"metadata key {name!r} cannot be searched for: it holds a quote or backslash, choose another"
+            )

@@ -64,7 +64,7 @@ class LeasedSaver(BaseCheckpointSaver[str]):
     async def _ready(self, thread_id: str) -> Claim:
         claim = await self.claim_for(thread_id)
         if claim.lost:
-            raise LeaseLost(f"thread {thread_id!r}: claim {claim.n} was lost to a later one")
+            raise LeaseLost(f"thread {thread_id!r}: claim {claim.n} was lost to a later one: drop what it made")
         try:
             claim.lease.ensure_held()
         except LeaseLost:

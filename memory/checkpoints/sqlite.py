@@ -64,7 +64,9 @@ def _where(brand: str, wanted: Wanted, after: Place | None) -> tuple[str, list[A
         values.append(wanted.before_id)
     for key, value in (wanted.metadata or {}).items():
         if '"' in key or "\\" in key:
-            raise BadInput(f"metadata key {key!r} cannot be searched for: it holds a quote or backslash")
+            raise BadInput(
+                f"metadata key {key!r} cannot be searched for: it holds a quote or backslash, choose another"
+            )
         path = f'$."{key}"'
         if value is None:
             clauses.append("json_extract(metadata, ?) IS NULL")

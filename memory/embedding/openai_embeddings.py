@@ -53,7 +53,8 @@ class OpenAIEmbedder:
         vectors = [tuple(item.embedding) for item in sorted(answer.data, key=lambda item: item.index)]
         if len(vectors) != len(texts) or any(len(vector) != DIMENSIONS for vector in vectors):
             raise Unavailable(
-                f"{what} gave {len(vectors)} vectors for {len(texts)} texts, or not of {DIMENSIONS} numbers"
+                f"{what} gave {len(vectors)} vectors for {len(texts)} texts, or not of {DIMENSIONS} numbers: "
+                "choose a COPYDESK_EMBEDDER that gives as many"
             )
         return [_unit(vector) for vector in vectors]
 

@@ -33,9 +33,9 @@ def to_error(error: BaseException, *, what: str, clock: Clock) -> CopydeskError:
     ModelRefused: filtered, cut off, too long, or not the shape of an answer.
     """
     if isinstance(error, openai.LengthFinishReasonError):
-        return ModelRefused(f"{what} was cut off at its longest answer")
+        return ModelRefused(f"{what} was cut off at its longest answer: choose a model that may say more")
     if isinstance(error, openai.ContentFilterFinishReasonError):
-        return ModelRefused(f"{what} was stopped by its content filter")
+        return ModelRefused(f"{what} was stopped by its content filter: reword the material, or choose another model")
     if isinstance(error, openai.APIResponseValidationError):
         return ModelRefused(f"{what} answered with something that is no answer: check COPYDESK_OPENAI_BASE_URL")
     if isinstance(error, openai.APITimeoutError | httpx.TimeoutException):
@@ -50,8 +50,10 @@ def to_error(error: BaseException, *, what: str, clock: Clock) -> CopydeskError:
     if isinstance(error, openai.APIStatusError):
         return _status(error, what, clock)
     if isinstance(error, openai.APIError | openai.WebSocketConnectionClosedError | openai.WebSocketQueueFullError):
-        return Unavailable(f"{what} broke off: {str(error)[:200]}")
-    return SettingsError(f"{what} cannot be used: {str(error)[:200]}")
+        return Unavailable(f"{what} broke off ({str(error)[:200]}): try again")
+    return SettingsError(
+        f"{what} cannot be used ({str(error)[:200]}): check the model settings in docs/configuration.md"
+    )
 
 
 def _status(error: openai.APIStatusError, what: str, clock: Clock) -> CopydeskError:
@@ -72,7 +74,7 @@ def _status(error: openai.APIStatusError, what: str, clock: Clock) -> CopydeskEr
             f"{what} is not known to the server ({said}): check COPYDESK_MODEL and COPYDESK_OPENAI_BASE_URL"
         )
     if code in _REFUSALS or status == 413 or "context" in type(error).__name__.lower():
-        return ModelRefused(f"{what} refused ({said})")
+        return ModelRefused(f"{what} refused ({said}): shorten or reword the material, or choose another model")
     return SettingsError(
         f"{what} does not take this request ({said}: {error.message[:160]}): try another COPYDESK_OPENAI_STRUCTURED_METHOD"
     )

@@ -192,9 +192,7 @@ class RedisTaskQueue(TaskQueue):
             return 0
         answer = await self._lane.ask("requeue", names)
         if answer[0] == b"missing":
-            raise NotFound(
-                f"no dead task {answer[1].decode()!r}: `copydesk queue list --dead` names them; nothing was requeued"
-            )
+            raise NotFound(f"no dead task {answer[1].decode()!r}: `queue show` lists them; nothing was requeued")
         return int(answer[0])
 
     async def find(self, task_id: str) -> Task | None:

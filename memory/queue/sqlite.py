@@ -307,9 +307,7 @@ class SqliteTaskQueue(TaskQueue):
                     (now, task_id),
                 )
                 if not revived.rowcount:
-                    raise NotFound(
-                        f"no dead task {task_id!r}: `copydesk queue list --dead` names them; nothing was requeued"
-                    )
+                    raise NotFound(f"no dead task {task_id!r}: `queue show` lists them; nothing was requeued")
             return len(dict.fromkeys(ids))
 
         return await self._file.write(revive) if ids else 0

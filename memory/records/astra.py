@@ -104,7 +104,7 @@ class AstraRecords:
         row = await self.find(row_type, **key)
         if row is None:
             named = ", ".join(f"{name}={value!r}" for name, value in key.items())
-            raise NotFound(f"{row_type.table}: brand {self._brand!r} has no row with {named}")
+            raise NotFound(f"{row_type.table}: brand {self._brand!r} has no row with {named}: check id and --brand")
         return row
 
     async def find(self, row_type: type[R], **key: Any) -> R | None:
@@ -231,15 +231,17 @@ class AstraRecords:
         min_score: float = 0.0,
         **equals: Any,
     ) -> list[Scored[R]]:
-        if row_type.vector is None:
-            raise Unsupported(f"{row_type.table} has no vectors to search")
-        schema.check_limit(limit)
+        column = schema.check_vector_search(row_type, limit)
         if limit > NEAREST_LIMIT:
-            raise Unsupported(f"a search of {row_type.table} for {limit} rows: AstraDB returns at most {NEAREST_LIMIT}")
+            raise Unsupported(
+                f"a search of {row_type.table} for {limit} rows: AstraDB returns at most {NEAREST_LIMIT}, ask for no more"
+            )
         filters = schema.index_filter(row_type, equals)
         for name in filters:
             if name not in indexed(row_type):
-                raise Unsupported(f"{row_type.table} cannot be searched by {name}: it has no index")
+                raise Unsupported(
+                    f"{row_type.table} cannot be searched by {name}: indexed are {', '.join(indexed(row_type))}"
+                )
         schema.encode_vector(vector)
         zero = not any(vector) or not limit
         if zero or filters.pop("brand", self._brand) != self._brand or len(vector) != DIMENSIONS:
@@ -247,7 +249,7 @@ class AstraRecords:
         where: dict[str, Any] = {"brand": self._brand, "embedder_id": embedder_id, **to_columns(row_type, filters)}
         if schema.expires(row_type):
             where["expires_at"] = {"$gt": self._store.now()}
-        found = await self._database.nearest(row_type.table, row_type.vector, vector, where, limit=limit)
+        found = await self._database.nearest(row_type.table, column, vector, where, limit=limit)
         least = max(min_score, 0.0)
         scored = []
         for columns in found:

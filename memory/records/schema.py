@@ -157,7 +157,7 @@ def encode_row(row: Row) -> dict[str, Any]:
         plain = row.model_dump(mode="json", include=nested) if nested else {}
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise BadInput(
-            f"{row.table} {row.key_values()!r}: a column cannot be written as JSON ({_first_line(error)})"
+            f"{row.table} {row.key_values()!r}: a column cannot be written as JSON ({_first_line(error)}): give text, numbers and lists"
         ) from None
     stored: dict[str, Any] = {}
     for col in cols:
@@ -280,7 +280,9 @@ def index_filter(row_type: type[Row], equals: Mapping[str, Any]) -> dict[str, An
         if name not in allowed:
             raise Unsupported(f"{row_type.table} cannot be found by {name!r}: indexed are {', '.join(allowed)}")
         if value is None:
-            raise Unsupported(f"{row_type.table} cannot be found by {name}=None: stores have no null filter")
+            raise Unsupported(
+                f"{row_type.table} cannot be found by {name}=None: stores have no null filter, name a value"
+            )
     return {name: encode_value(column(row_type, name), value) for name, value in equals.items()}
 
 
@@ -292,6 +294,14 @@ def over_all_brands(row_type: type[Row], equals: Mapping[str, Any]) -> dict[str,
             f" name one of {', '.join(name for name in row_type.indexes if name != 'brand') or 'no index'}"
         )
     return index_filter(row_type, equals)
+
+
+def check_vector_search(row_type: type[Row], limit: int) -> str:
+    """The column of this table that is searched. Raises Unsupported where there is none, ValueError for a negative limit."""
+    if row_type.vector is None:
+        raise Unsupported(f"{row_type.table} has no vectors to search: `find_by` one of {', '.join(row_type.indexes)}")
+    check_limit(limit)
+    return row_type.vector
 
 
 def check_limit(limit: int | None) -> None:

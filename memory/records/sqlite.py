@@ -148,7 +148,7 @@ class SqliteRecords:
         row = await self.find(row_type, **key)
         if row is None:
             named = ", ".join(f"{name}={value!r}" for name, value in key.items())
-            raise NotFound(f"{row_type.table}: brand {self._brand!r} has no row with {named}")
+            raise NotFound(f"{row_type.table}: brand {self._brand!r} has no row with {named}: check id and --brand")
         return row
 
     async def find(self, row_type: type[R], **key: Any) -> R | None:
@@ -262,9 +262,7 @@ class SqliteRecords:
         min_score: float = 0.0,
         **equals: Any,
     ) -> list[Scored[R]]:
-        if row_type.vector is None:
-            raise Unsupported(f"{row_type.table} has no vectors to search")
-        schema.check_limit(limit)
+        schema.check_vector_search(row_type, limit)
         filters = schema.index_filter(row_type, equals)
         if filters.pop("brand", self._brand) != self._brand or not vector:
             return []
@@ -289,9 +287,11 @@ class SqliteRecords:
 
     async def search_text(self, row_type: type[R], query: str, *, limit: int, **equals: Any) -> list[Scored[R]]:
         if Capability.TEXT_SEARCH not in self._store.capabilities:
-            raise Unsupported("text search needs an SQLite built with FTS5, which this Python's is not")
+            raise Unsupported(
+                "text search needs an SQLite built with FTS5, which this Python's is not: search by vector"
+            )
         if not row_type.searched_text:
-            raise Unsupported(f"{row_type.table} has no text to search")
+            raise Unsupported(f"{row_type.table} has no text to search: `find_by` one of {', '.join(row_type.indexes)}")
         schema.check_limit(limit)
         filters = schema.index_filter(row_type, equals)
         words = re.findall(r"\w+", query)[:_WORDS]

@@ -263,15 +263,13 @@ class AustereRecords:
         min_score: float = 0.0,
         **equals: Any,
     ) -> list[Scored[R]]:
-        if row_type.vector is None:
-            raise Unsupported(f"{row_type.table} has no vectors to search")
-        schema.check_limit(limit)
+        column = schema.check_vector_search(row_type, limit)
         filters = schema.index_filter(row_type, equals)
         if vector:
             schema.encode_vector(vector)
         found = []
         async for row in self._matching(row_type, filters):
-            there = getattr(row, row_type.vector)
+            there = getattr(row, column)
             lengths = _norm(vector) * _norm(there)
             if row.embedder_id == embedder_id and len(there) == len(vector) and lengths > 0:  # type: ignore[attr-defined]
                 score = sum(a * b for a, b in zip(vector, there, strict=True)) / lengths
