@@ -117,6 +117,9 @@ def advice(sentence: Sentence, start: int, end: int) -> bool:
             "not meant to",
             "cannot replace",
             "no substitute",
+            "no replacement",
+            "for coeliacs",
+            "for celiacs",
             "special medical purposes",
             "medical supervision",
             "not a replacement",
@@ -161,9 +164,14 @@ def authorised(sentence: Sentence, start: int, end: int) -> bool:
     words = set(sentence.words(0, len(sentence.tokens)))
     if words & (_SELF | _CURES | {"our", "we"}):
         return False
-    if sentence.has("UNLISTED"):
+    if sentence.has("UNLISTED") and "formation" not in words:
         return False
-    if _risk_claim(sentence, words) or {"lactose", "digesting"} <= words or {"creatine", "successive"} <= words:
+    if (
+        _risk_claim(sentence, words)
+        or {"lactose", "digesting"} <= words
+        or {"creatine", "successive"} <= words
+        or {"iron", "absorption"} <= words
+    ):
         return True
     listed = "AUTHORISED" in sentence.present and bool(_UPKEEP & words) and "DISEASE" not in sentence.present
     return listed and (not sentence.has("STRONG") or "flatulence" in words)
@@ -177,9 +185,9 @@ def _risk_claim(sentence: Sentence, words: set[str]) -> bool:
     if "risk factor" in text or ("depends" in words and "factors" in words):
         return not sentence.has("PRODUCT")
     if {"may", "risk"} <= words and not words & {"pill", "pills", "capsule", "capsules", "cures"}:
-        hedged = words & {"conclusive", "preliminary", "limited", "inconsistent", "inconclusive"}
+        hedged = words & {"conclusive", "preliminary", "limited", "inconsistent", "inconclusive", "prove"}
         # "The sugar alcohol in this food may …" is the one list's wording that speaks of a food as "this".
-        if words & {"diet", "diets", "lifestyle"} or hedged or {"dental", "caries", "decay"} & words:
+        if words & {"diet", "diets", "lifestyle", "adequate"} or hedged or {"dental", "caries", "decay"} & words:
             return True
     if sentence.weighed and not sentence.has("STRONG") | sentence.has("PRODUCT"):
         return "shown to" in text or bool({"helps", "help", "may", "increases", "reducing"} & words)
@@ -336,8 +344,8 @@ def typical(sentence: Sentence, start: int, end: int) -> bool:
 
 def unqualified(sentence: Sentence, start: int, end: int) -> bool:
     """A claim about the environment stands without its share, its part, its place or its comparison beside it."""
-    number = any(word.isdigit() for word in sentence.words(0, start)) or any(
-        word.isdigit() for word in sentence.words(end, len(sentence.tokens))
+    number = any(word.isdigit() and word != "100" for word in sentence.words(0, start)) or any(
+        word.isdigit() and word != "100" for word in sentence.words(end, len(sentence.tokens))
     )
     return not number and not sentence.has("QUALIFIES")
 

@@ -17,6 +17,10 @@ _NAMES = ("NAME_OF", "NAME_END", "NAME_START", "NAME_NOT")
 """Classes that other code asks for; no word of a sentence is tagged with them."""
 _FILES = ("lexicon.toml", "lexicon_body.toml")
 """A class may stand in both: the second adds to it."""
+_PLURAL = frozenset(
+    ("DISEASE", "AILMENT", "SIGN", "DRUG", "MEDICINE", "MASK", "ORGAN", "AGESIGN", "DERMAL", "MOBILITYAID", "PART")
+)
+"""Classes whose phrases are read in the plural too."""
 _WORDS_KEPT = 20_000
 
 
@@ -174,7 +178,7 @@ def lexicon() -> Lexicon:
         for phrase in re.split(r"[,\n]", parts.get("phrases", "")):
             if words := phrase.replace("-", " ").split():
                 runs.add(tuple(words))
-                if name in ("DISEASE", "AILMENT", "SIGN", "DRUG", "MEDICINE", "MASK", "ORGAN"):
+                if name in _PLURAL:
                     runs.add((*words[:-1], plural(words[-1])[-1]))
         for capital in parts.get("upper", "").split():
             out.capitals.setdefault(capital.lower(), set()).add(name)

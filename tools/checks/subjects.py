@@ -15,9 +15,10 @@ _HOUSEHOLD = _of(
     """software spreadsheet spreadsheets inbox invoicing invoice invoices cloud database code sales marketing
     garden lawn plants plant tomato tomatoes roses crops engine drain drains roof carpet laundry laptop computer
     website server servers admin paperwork tax taxes budget savings bank money traffic network pipes printer
-    printers router wifi download deadline deadlines scheduling calendar checkout supply logistics payroll
-    accounting bookkeeping spreadsheet's windows plumbing fabric linen upholstery vineyard orchard greenhouse
-    compost wallet fees fee contract contracts recruitment hiring shipping parcel"""
+    printers router wifi download deadline deadlines scheduling calendar checkout supply shirts shirt iron
+    ironing steamer steam clothes garment garments curtains counters surfaces kitchen bathroom sink toilet epa
+    logistics payroll accounting bookkeeping spreadsheet's windows plumbing fabric linen upholstery vineyard
+    orchard greenhouse compost wallet fees fee contract contracts recruitment hiring shipping parcel"""
 )
 _SHOWN = _of(
     """film movie museum exhibition novel documentary memoir library lecture author festival gallery theatre
