@@ -129,6 +129,13 @@ class _Envelope:
     session_id: str = ""
     """Empty: all rows of the days."""
 
+    def remedy(self, session_id: str) -> str:
+        """How the session that it stopped goes on."""
+        if self.session_id:
+            return f"go on with `session resume {self.session_id} --add-usd AMOUNT`"
+        go_on = f", then `session resume {session_id}`" if session_id else ""
+        return f"raise COPYDESK_BRAND_DAY_USD, or wait for the next day (UTC){go_on}"
+
 
 class Spending:
     """The money of one brand."""
@@ -148,20 +155,8 @@ class Spending:
 
         Raises OverBudget when it fits one of them no more: nothing is held then. NotFound for an unknown session.
         """
-        now = self._clock.now()
-        row = Usage(
-            brand=self._records.brand,
-            day=day_of(now),
-            id=new_id(now),
-            session_id=session_id,
-            piece_id=piece_id,
-            agent_type=agent,
-            model=model,
-            status="reserved",
-            reserved_usd=worst_usd,
-            expires_after=now + self._settings.model_timeout + MARGIN,
-            created_at=now,
-            updated_at=now,
+        row = self._row(
+            model, agent, session_id, piece_id, lasts=self._settings.model_timeout + MARGIN, reserved_usd=worst_usd
         )
         envelopes = await self._envelopes(row)
         await self._records.put(row)
@@ -192,8 +187,31 @@ class Spending:
         self, *, model: str, agent: AgentType, session_id: str, piece_id: str, tokens: Tokens
     ) -> Usage:
         """The row of a call that costs nothing: written once, settled, and no envelope is asked."""
+        row = self._row(
+            model,
+            agent,
+            session_id,
+            piece_id,
+            status="settled",
+            input_tokens=tokens.input,
+            output_tokens=tokens.output,
+        )
+        await self._records.put(row)
+        return row
+
+    def _row(
+        self,
+        model: str,
+        agent: AgentType,
+        session_id: str,
+        piece_id: str,
+        *,
+        lasts: timedelta = timedelta(0),
+        status: str = "reserved",
+        **amounts: float,
+    ) -> Usage:
         now = self._clock.now()
-        row = Usage(
+        return Usage(
             brand=self._records.brand,
             day=day_of(now),
             id=new_id(now),
@@ -201,15 +219,12 @@ class Spending:
             piece_id=piece_id,
             agent_type=agent,
             model=model,
-            status="settled",
-            input_tokens=tokens.input,
-            output_tokens=tokens.output,
-            expires_after=now,
+            status=status,
+            expires_after=now + lasts,
             created_at=now,
             updated_at=now,
+            **amounts,
         )
-        await self._records.put(row)
-        return row
 
     async def _envelopes(self, row: Usage) -> list[_Envelope]:
         found = [_Envelope(day_key(row.day), f"the brand's day {row.day}", self._settings.brand_day_usd, (row.day,))]
@@ -240,7 +255,7 @@ class Spending:
         gone = sum(other.cost_usd for other in others if other.status != "reserved")
         left = max(0.0, envelope.ceiling - sum(counted(other) for other in others))
         waiting = gone + row.reserved_usd <= envelope.ceiling
-        why = "calls under way hold the rest: try again" if waiting else "raise it, or go on with what exists"
+        why = "calls under way hold the rest: try again" if waiting else envelope.remedy(row.session_id)
         return OverBudget(
             f"{envelope.name} has {left:.4f} of {envelope.ceiling:.2f} USD left, this call may cost {row.reserved_usd:.4f}: {why}",
             asked_usd=row.reserved_usd,

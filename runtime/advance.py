@@ -94,7 +94,7 @@ async def advance_piece(runtime: Runtime, brand: str, piece_id: str, guard: Leas
             runtime.clock,
             piece,
             PieceState.FAILED,
-            reason=f"over budget: {error}; go on with `session resume {piece.session_id} --add-usd AMOUNT`",
+            reason=f"over budget: {error}",
         )
         await runtime.queue.enqueue(advance_session_task(brand, piece.session_id, runtime.clock))
         return Done()
@@ -233,7 +233,7 @@ async def advance_session(runtime: Runtime, brand: str, session_id: str, guard: 
                 records,
                 session,
                 SessionStatus.FAILED,
-                f"over budget: {error}; go on with `session resume {session.id} --add-usd AMOUNT`",
+                f"over budget: {error}",
             )
             return Done()
         if isinstance(outcome, Later):

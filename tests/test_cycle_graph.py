@@ -397,7 +397,10 @@ async def test_when_the_money_is_gone_the_session_finishes_with_what_exists(tmp_
     def once(material: Mapping[str, Any]) -> Any:
         if not made:
             raise OverBudget(
-                "session envelope of 5.00 USD is spent", asked_usd=1.0, left_usd=0.0, blocked_by_reservations=False
+                "the session's 5.00 USD are spent: add to them",
+                asked_usd=1.0,
+                left_usd=0.0,
+                blocked_by_reservations=False,
             )
         made.pop()
         assert write is not None
@@ -410,22 +413,25 @@ async def test_when_the_money_is_gone_the_session_finishes_with_what_exists(tmp_
         assert sorted(states) == [S.FAILED, S.FAILED, S.WAITING]
         for piece in await room.pieces(session):
             if piece.state is S.FAILED:
-                assert f"session resume {session.id} --add-usd" in piece.reason
+                assert piece.reason == "over budget: the session's 5.00 USD are spent: add to them"
         assert "2 pieces failed" in session.reason
         await approve(room, next(p for p in await room.pieces(session) if p.state is S.WAITING))
         done = await room.session(session)
         assert done.status is SessionStatus.DONE
-        assert f"session resume {session.id} --add-usd" in done.reason
+        assert "over budget: the session's 5.00 USD are spent: add to them" in done.reason
 
 
-async def test_money_gone_before_anything_was_planned_fails_the_session_with_the_command_that_goes_on(
+async def test_money_gone_before_anything_was_planned_fails_the_session_and_says_how_it_goes_on(
     tmp_path: Path,
 ) -> None:
     async with room_of(tmp_path) as room:
 
         async def broke(*_: Any, **__: Any) -> Any:
             raise OverBudget(
-                "day envelope of 20.00 USD is spent", asked_usd=1.0, left_usd=0.0, blocked_by_reservations=False
+                "the day's 20.00 USD are spent: wait for the next",
+                asked_usd=1.0,
+                left_usd=0.0,
+                blocked_by_reservations=False,
             )
 
         session = await room.week()
@@ -434,7 +440,7 @@ async def test_money_gone_before_anything_was_planned_fails_the_session_with_the
             await room.work()
         failed = await room.session(session)
         assert failed.status is SessionStatus.FAILED
-        assert f"session resume {session.id} --add-usd" in failed.reason
+        assert failed.reason == "over budget: the day's 20.00 USD are spent: wait for the next"
 
 
 async def test_the_session_database_may_vanish_in_the_middle_of_a_session(tmp_path: Path) -> None:

@@ -160,6 +160,7 @@ async def test_a_call_that_does_not_fit_is_refused_and_leaves_nothing_held(bank:
         await spending.reserve(model=MODEL, worst_usd=0.2, agent=AgentType.CREATION, session_id="s1")
     assert (caught.value.asked_usd, caught.value.left_usd) == (0.2, pytest.approx(0.1))
     assert not caught.value.blocked_by_reservations
+    assert str(caught.value).endswith(": go on with `session resume s1 --add-usd AMOUNT`")
     assert sorted((row.status, row.cost_usd) for row in await bank.rows()) == [("settled", 0.0), ("settled", 0.9)]
     assert await bank.cache.held(session_key("s1")) == pytest.approx(0.9)
     assert await bank.cache.held(day_key("2026-12-07")) == pytest.approx(0.9)
@@ -178,8 +179,10 @@ async def test_when_only_reservations_block_the_refusal_says_that_waiting_helps(
 async def test_the_day_bounds_all_sessions_together_and_the_next_day_starts_empty(bank: Bank) -> None:
     spending = bank.spending()
     await bank.call(spending, 0.9, 0.9, "s1")
-    with pytest.raises(OverBudget, match="the brand's day 2026-12-07"):
+    with pytest.raises(OverBudget, match="the brand's day 2026-12-07") as caught:
         await bank.call(spending, 0.7, 0.7, "s2")
+    assert "raise COPYDESK_BRAND_DAY_USD" in str(caught.value), "money for the session would not help"
+    assert str(caught.value).endswith(", then `session resume s2`")
     assert await bank.cache.held(session_key("s2")) == pytest.approx(0.0)
     bank.clock.advance(timedelta(days=1))
     await bank.call(spending, 0.7, 0.7, "s2")
