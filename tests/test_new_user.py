@@ -132,7 +132,9 @@ def test_detached_work_names_the_worker_that_does_it_and_doctor_misses_one(cli: 
     create = ("create", "--platform", "facebook", "--type", "quote", "--topic", "water", "--detach")
     assert "run_agents.py worker --data-dir" in cli(*create).out
     said = cli("doctor")
-    assert "2 tasks are ready, and no worker takes them\n   mend: run_agents.py worker\n" in said.out
+    typed = f" run_agents.py --data-dir {cli.data_dir} worker\n1 finding\n"
+    assert "2 tasks are ready, and no worker takes them\n   mend: " in said.out
+    assert said.out.endswith(typed), "it can be typed as it stands"
     worker = cli("worker", "--until-idle")
     assert "tasks at a time" in worker.complaint
     assert "no worker takes them" not in cli("doctor").out
@@ -200,11 +202,61 @@ def test_brand_check_names_what_leads_nowhere(cli: Cli) -> None:
     assert len([line for line in warnings if "is dropped" in line]) == 2
 
 
-def test_a_second_brand_says_which_one_commands_mean(cli: Cli) -> None:
+def test_of_two_brands_none_is_meant_until_one_is_named_or_kept(cli: Cli, tmp_path: Path) -> None:
     assert "brands now" not in cli("brand", "new", "acme").out
     second = cli("brand", "new", "bolt").out
-    assert "you have 2 brands now (acme, bolt): without --brand, commands mean eesystem" in second
+    assert "you have 2 brands now (acme, bolt): give --brand NAME with each command, or keep one: " in second
     assert "preferences set brand bolt" in second
+    (tmp_path / "clay.md").write_text("Clay rests.")
+    for argv in (("knowledge", "add", str(tmp_path / "clay.md")), RUN, ("review", "list"), ("brand", "show")):
+        refused = cli(*argv)
+        assert (refused.code, "which brand? There are acme, bolt: give --brand NAME" in refused.complaint) == (2, True)
+    assert not (cli.data_dir / "records.db").exists(), "nothing was opened"
+    assert cli("queue", "list").code == 0, "a queue is no brand's"
+    assert cli("doctor").code == 0
+    added = cli("knowledge", "add", str(tmp_path / "clay.md"), "--brand", "bolt")
+    assert (added.code, "; bolt knows 11 documents" in added.out) == (0, True)
+    cli.ok("preferences", "set", "brand", "bolt")
+    assert "clay.md" in {row["source"] for row in cli.ok("knowledge", "list")}
+    assert cli.ok("db", "init")
+
+
+def test_brand_new_says_what_may_be_typed_instead(cli: Cli) -> None:
+    for typed, meant in {"Töpferei Köhler": "toepferei-koehler", "Café Größe 3!": "cafe-groesse-3"}.items():
+        assert re.search(rf"brand new {meant} --data-dir \S+, and its title", cli("brand", "new", typed).complaint)
+    assert cli("brand", "new", "…").complaint.endswith("start with a letter or digit")
+    shipped = cli("brand", "new", "eesystem").complaint
+    assert ("choose another name" in shipped, "edit" in shipped) == (True, False), "there is no folder to edit"
+    made = cli("brand", "new", "acme")
+    assert re.search(rf"edit them, then: \S+ run_agents.py brand check acme --data-dir {cli.data_dir}$", made.out, re.M)
+
+
+def test_brand_check_notes_the_pages_of_the_example_until_they_are_gone_or_changed(cli: Cli) -> None:
+    small_brand(cli)
+    pages = sorted((cli.data_dir / "brands" / "acme" / "documents").glob("*.md"))
+    noted = cli("brand", "check")
+    assert noted.code == 0
+    assert f"note: documents/{pages[0].name} and {len(pages) - 1} more: pages of the shipped example" in noted.out
+    assert len(cli.ok("brand", "check")["notes"]) == 1
+    for page in pages[1:]:
+        page.unlink()
+    pages[0].write_text("# Bowls\n\nA bowl is round.\n")
+    assert cli.ok("brand", "check")["notes"] == []
+
+
+def test_doctor_says_what_is_wrong_with_a_brand_and_counts_what_was_added_from_elsewhere(
+    cli: Cli, tmp_path: Path
+) -> None:
+    small_brand(cli)
+    for page in (cli.data_dir / "brands" / "acme" / "documents").glob("*.md"):
+        page.unlink()
+    cli.ok("knowledge", "list")
+    report = cli("doctor")
+    assert report.code == 1
+    assert "finding: brand acme: documents holds nothing to learn from" in report.out
+    (tmp_path / "clay.md").write_text("Clay rests.")
+    cli.ok("knowledge", "add", str(tmp_path / "clay.md"))
+    assert cli("doctor").code == 0
 
 
 def test_a_schedule_is_removed_and_may_be_added_anew_at_another_time(cli: Cli) -> None:

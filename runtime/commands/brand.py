@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from runtime.commands.common import (
     brand_of,
     emit,
     load,
+    next_command,
     opened,
     preferred,
     run_async,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from config.brand_profile import BrandProfile
     from config.settings import Settings
 
+NO_DOCUMENTS = "documents holds nothing to learn from: add Markdown or text, or use `knowledge add`"
 FILES = ("brand.toml", "guidelines.toml", "claims.toml", "themes.toml", "templates.toml")
 
 
@@ -78,12 +82,19 @@ def brand_new(args: argparse.Namespace) -> int:
     from config.brand_profile import load_brand, shipped_brands
     from config.ids import parse_slug
 
-    name = parse_slug(args.name, what="NAME")
+    try:
+        name = parse_slug(args.name, what="NAME")
+    except BadInput as error:
+        meant = slug_of(args.name)
+        hint = f": {next_command(args, f'brand new {meant}')}, and its title as you like in brand.toml" if meant else ""
+        raise BadInput(f"{error}{hint}") from None
     settings = load(args)
     home = own_brands(settings)
     folder = home / name
-    if folder.exists() or folder.is_symlink() or (shipped_brands() / name).is_dir():
+    if folder.exists() or folder.is_symlink():
         raise Conflict(f"brand {name!r} exists already: choose another name, or edit {folder}")
+    if (shipped_brands() / name).is_dir():
+        raise Conflict(f"brand {name!r} is the shipped example, which new brands are copied from: choose another name")
     title = name.replace("-", " ").title()
     example = shipped_brands() / DEFAULT_BRAND
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -110,16 +121,22 @@ def brand_new(args: argparse.Namespace) -> int:
         shutil.rmtree(building, ignore_errors=True)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     text = f"made {folder}: {', '.join(FILES)} and {len(files) - len(FILES)} documents\n"
-    text += f"edit them, then: run_agents.py brand check {name}"
+    text += f"edit them, then: {next_command(args, f'brand check {name}')}"
     others = sorted(path.parent.name for path in home.glob("[!.]*/brand.toml") if path.parent.name != name)
     if others:
-        meant = brand_of(args, settings, asyncio.run(preferred(settings)))
         text += (
-            f"\nyou have {len(others) + 1} brands now ({', '.join([*others, name])}): without --brand, commands mean {meant}; "
-            f"give --brand NAME, or keep one: run_agents.py preferences set brand {name}"
+            f"\nyou have {len(others) + 1} brands now ({', '.join([*others, name])}): give --brand NAME with each command, or keep one: "
+            + next_command(args, f"preferences set brand {name}")
         )
     emit(args, {"name": profile.name, "folder": str(folder), "files": files}, text)
     return OK
+
+
+def slug_of(text: str) -> str:
+    """A name of a-z, 0-9 and '-' that reads like `text`; '' where nothing of it is left."""
+    text = text.lower().translate({ord("ä"): "ae", ord("ö"): "oe", ord("ü"): "ue", ord("ß"): "ss"})
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].strip("-")
 
 
 def _unapproved(text: str) -> str:
@@ -171,19 +188,58 @@ def unread_documents(folder: Path) -> list[str]:
         except BadInput as error:
             found.append(f"documents/{path.name} {error}")
     if not any(path.suffix.lower() in EXTENSIONS for path in (folder / "documents").glob("*")):
-        found.append("documents holds nothing to learn from: add Markdown or text, or use `knowledge add`")
+        found.append(NO_DOCUMENTS)
     return found
 
 
 def brand_check(args: argparse.Namespace) -> int:
     """Print what is wrong with a brand's folder; 1 when it has warnings, 2 when it cannot be read."""
     profile, folder = _named(args)
-    found = [*warnings_of(profile), *brand_gaps(profile, folder), *unread_documents(folder)]
-    shape = {"name": profile.name, "folder": str(folder), "content_hash": profile.content_hash, "warnings": found}
+    found = check_brand(profile, folder)
+    notes = of_the_example(folder)
+    shape = {
+        "name": profile.name,
+        "folder": str(folder),
+        "content_hash": profile.content_hash,
+        "warnings": found,
+        "notes": notes,
+    }
     counts = f"{len(profile.guidelines)} guidelines, {len(profile.claims)} claims, {len(profile.themes)} themes"
     head = f"{profile.name}: {counts}, {len(profile.templates)} templates, {len(profile.grid)} slots a week"
-    emit(args, shape, "\n".join([head, *(f"  {line}" for line in found)] if found else [f"{head}: nothing is wrong"]))
+    lines = [head, *(f"  {line}" for line in found)] if found else [f"{head}: nothing is wrong"]
+    emit(args, shape, "\n".join(lines + [f"  note: {line}" for line in notes]))
     return FINDINGS if found else OK
+
+
+def check_brand(profile: BrandProfile, folder: Path) -> list[str]:
+    """What is wrong with a brand that can be read, a line each with its remedy."""
+    return [*warnings_of(profile), *brand_gaps(profile, folder), *unread_documents(folder)]
+
+
+def of_the_example(folder: Path) -> list[str]:
+    """That the folder still holds pages of the shipped example, which posts would quote as the brand's own."""
+    from config.brand_profile import shipped_brands
+    from memory.knowledge import read_document
+
+    example = shipped_brands() / DEFAULT_BRAND
+    if folder.resolve() == example.resolve():
+        return []
+    held = []
+    for path in sorted((example / "documents").glob("*.md")):
+        copied = folder / "documents" / path.name
+        try:
+            # Not its attribution: `brand new` put the new name there.
+            if copied.is_file() and read_document(copied).text == read_document(path).text:
+                held.append(copied.name)
+        except BadInput:  # `unread_documents` names it
+            continue
+    if not held:
+        return []
+    more = f" and {len(held) - 1} more" if len(held) > 1 else ""
+    return [
+        f"documents/{held[0]}{more}: pages of the shipped example, quoted in posts as if they were yours: put your own there "
+        "and delete them (what is deleted there is forgotten)"
+    ]
 
 
 def brand_list(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, redirect_stdout
 from datetime import timedelta
 from importlib import import_module
@@ -20,6 +20,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from config.errors import BadInput, CopydeskError, Unavailable
 from config.vocabulary import nearest
 from runtime.commands import VERBS
+from runtime.commands.which import DEFAULT_BRAND as DEFAULT_BRAND
+from runtime.commands.which import brand_of as brand_of
+from runtime.commands.which import default_brand as default_brand
+from runtime.commands.which import next_command as next_command
+from runtime.commands.which import own_brand as own_brand
+from runtime.commands.which import program as program
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -31,7 +37,6 @@ if TYPE_CHECKING:
     from runtime.compose import Runtime
 
 OK, FINDINGS, USAGE, WAITING_FOR_HUMAN, INTERRUPTED = 0, 1, 2, 3, 130
-DEFAULT_BRAND = "eesystem"
 PREFERENCES = {
     "brand": "the brand of a command without --brand",
     "reviewer": "who decides without --by and without COPYDESK_REVIEWER",
@@ -63,37 +68,6 @@ class Parser(argparse.ArgumentParser):
             message = f"unknown option {unknown[1]}{nearest(unknown[1], flags)}"
         fail(f"{message}; see `{self.prog} --help`")
         raise SystemExit(USAGE)
-
-
-def program() -> str:
-    """What to type to run this program again: `copydesk` when installed, else the interpreter and the file."""
-    if Path(sys.argv[0]).name == "copydesk":
-        return "copydesk"
-    # Not resolved: a virtual environment's python is a link, and what it links to lacks our dependencies.
-    python = Path(sys.executable)
-    here = Path.cwd()
-    return f"{python.relative_to(here) if python.is_relative_to(here) else python.name} run_agents.py"
-
-
-def next_command(args: argparse.Namespace, words: str) -> str:
-    """`words` as they must be typed to go on with the same brand and data directory."""
-    folder = args.data_dir or os.environ.get("COPYDESK_DATA_DIR") or ".copydesk"
-    flags = f" --data-dir {args.data_dir}" if args.data_dir else ""
-    meant = getattr(args, "preferred", {}).get("brand") or default_brand(Path(folder))
-    if args.brand and args.brand != meant:
-        flags = f" --brand {args.brand}{flags}"
-    return f"{program()} {words}{flags}"
-
-
-def default_brand(data_dir: Path) -> str:
-    """The brand that commands mean without --brand: the operator's only one, else the shipped example."""
-    return own_brand(data_dir) or DEFAULT_BRAND
-
-
-def own_brand(data_dir: Path) -> str:
-    """The operator's only brand; '' when there is none, or more than one."""
-    own = [path.parent.name for path in (data_dir / "brands").glob("[!.]*/brand.toml")]
-    return own[0] if len(own) == 1 else ""
 
 
 def add_global_options(parser: argparse.ArgumentParser, *, top: bool) -> None:
@@ -146,7 +120,7 @@ def dispatch(argv: list[str]) -> int:
                 value.encode("utf-8")
             except UnicodeEncodeError:
                 raise BadInput(
-                    f"argument {value.encode('utf-8', 'backslashreplace').decode()!r} is not valid UTF-8"
+                    f"argument {value.encode('utf-8', 'backslashreplace').decode()!r} is not valid UTF-8: type it anew"
                 ) from None
             if "\x00" in value:
                 raise BadInput("an argument holds a NUL character: remove it")
@@ -233,15 +207,6 @@ def load(args: argparse.Namespace, **overrides: Any) -> Settings:
     return settings
 
 
-def brand_of(args: argparse.Namespace, settings: Settings, preferences: Mapping[str, str]) -> str:
-    """The brand that the command is about: --brand, else the preferred one, else the default."""
-    if args.brand:
-        from config.ids import parse_slug
-
-        return parse_slug(args.brand, what="--brand")
-    return preferences.get("brand") or default_brand(settings.data_dir)
-
-
 async def preferred(settings: Settings) -> dict[str, str]:
     """The preferences of whoever is logged in, where no Runtime is open; none before the first `preferences set`."""
     if not settings.session_db.exists():
@@ -282,18 +247,22 @@ def run_async(main: Callable[[], Awaitable[int]]) -> int:
 
 
 @asynccontextmanager
-async def opened(args: argparse.Namespace, **overrides: Any) -> AsyncIterator[tuple[Runtime, str]]:
-    """An open Runtime and the brand of the command, which has a folder; `args.preferred` is set. Raises NotFound."""
+async def opened(args: argparse.Namespace, *, any_brand: bool = False) -> AsyncIterator[tuple[Runtime, str]]:
+    """An open Runtime and the brand of the command, which has a folder; `args.preferred` is set. Raises NotFound.
+
+    With `any_brand` the command is about no brand in particular, and the shipped one stands for it where several could be meant.
+    """
     from config.brand_profile import find_brand_folder
     from runtime.compose import open_runtime
 
-    settings = load(args, **overrides)
+    settings = load(args)
+    fallback = {"brand": DEFAULT_BRAND} if any_brand and not default_brand(settings.data_dir) else {}
     if args.brand or not settings.session_db.exists():
         # Before anything is opened: a misspelt brand leaves no data directory behind.
-        find_brand_folder(brand_of(args, settings, {}), settings.data_dir.absolute() / "brands")
+        find_brand_folder(brand_of(args, settings, fallback), settings.data_dir.absolute() / "brands")
     async with open_runtime(settings) as runtime:
         args.preferred = await preferences_in(runtime.user_sessions)
-        brand = brand_of(args, settings, args.preferred)
+        brand = brand_of(args, settings, fallback | args.preferred)
         runtime.brand_folder(brand)
         yield runtime, brand
 

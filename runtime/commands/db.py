@@ -44,7 +44,7 @@ async def db_open(args: argparse.Namespace) -> int:
     paths = [settings.data_dir.absolute() / name for name in FILES]
     made = await _make_tables(settings) if settings.records_url.startswith("astra") else {}
     before = {path.name: schema_version(path) if path.is_file() and path.stat().st_size else 0 for path in paths}
-    async with opened(args):
+    async with opened(args, any_brand=True):
         after = {path.name: schema_version(path) for path in paths if path.is_file()}
     stores = {name: mask_url(getattr(settings, f"{name}_url")) for name in ("records", "queue", "cache", "checkpoints")}
     files = {name: {"before": before[name], "schema": after[name]} for name in after}

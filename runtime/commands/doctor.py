@@ -6,10 +6,11 @@ import argparse
 import os
 import shutil
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from config.errors import CopydeskError, Unavailable
-from runtime.commands.common import FINDINGS, OK, add_verb, brand_of, emit, load, preferred, run_async
+from runtime.commands.common import FINDINGS, OK, add_verb, default_brand, emit, load, preferred, program, run_async
 from runtime.commands.doctor_engines import engine_lines, is_remote, look_at_backlog, look_at_engines, look_for_workers
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def run_doctor(args: argparse.Namespace) -> int:
         _model(settings, report)
     elif usable and (sound or not report.findings):
         await _stores(args, settings, report)
-    emit(args, {**report.sections, "findings": report.findings}, _text(report))
+    emit(args, {**report.sections, "findings": report.findings}, _text(report, args))
     return FINDINGS if report.findings else OK
 
 
@@ -176,9 +177,9 @@ async def _stores(args: argparse.Namespace, settings: Settings, report: Report) 
     try:
         async with open_runtime(settings) as runtime:
             await _queue(runtime, report)
-            brands = sorted(
-                {*(row.name for row in await _brands(runtime)), brand_of(args, settings, await preferred(settings))}
-            )
+            # Of several brands of the operator's none is meant, and those that were ever used are looked at all the same.
+            meant = args.brand or (await preferred(settings)).get("brand") or default_brand(settings.data_dir)
+            brands = sorted({*(row.name for row in await _brands(runtime)), *([meant] if meant else [])})
             report.sections["brands"] = brands
             for brand in brands:
                 await _brand(runtime, brand, report)
@@ -233,18 +234,24 @@ async def _brand(runtime: Runtime, brand: str, report: Report) -> None:
     from config.vocabulary import UNSETTLED, PieceState
     from graphs.pieces import find_schedule
     from graphs.sessions import session_piece_ids
-    from memory.rows.brand import Control
+    from memory.rows.brand import Control, KnowledgeSource
     from memory.rows.content import Piece
     from memory.rows.sessions import Session
+    from runtime.commands.brand import NO_DOCUMENTS, check_brand
     from runtime.commands.schedule import look_at_schedules
     from runtime.publish_due import PAUSE
 
+    check = f"run_agents.py brand check {brand}"
     try:
-        runtime.profile(brand)
+        wrong = check_brand(runtime.profile(brand), runtime.brand_folder(brand))
     except CopydeskError as error:
-        report.find(f"brand {brand}: {error}", f"run_agents.py brand check {brand}")
+        report.find(f"brand {brand}: {error}", check)
         return
     records = runtime.records.for_brand(brand)
+    if NO_DOCUMENTS in wrong and any(row.status == "active" for row in await records.list_rows(KnowledgeSource)):
+        wrong.remove(NO_DOCUMENTS)  # what it knows was added from elsewhere
+    if wrong:
+        report.find(f"brand {brand}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if wrong[1:] else ""), check)
     pause = await records.find(Control, name=PAUSE)
     if pause is not None and pause.value == "on":
         because = f" ({pause.reason})" if pause.reason else ""
@@ -303,7 +310,7 @@ async def _vectors(runtime: Runtime, brand: str, report: Report) -> None:
             )
 
 
-def _text(report: Report) -> str:
+def _text(report: Report, args: argparse.Namespace) -> str:
     from runtime.commands.lookup import table
 
     said = report.sections
@@ -326,6 +333,14 @@ def _text(report: Report) -> str:
         lines.append(f"vectors of {brand}: {stored}; configured: {found['configured']}")
     lines.append("")
     for row in report.findings:
-        lines += [f"finding: {row['finding']}", f"   mend: {row['mend']}"]
-    lines.append(f"{len(report.findings)} findings" if report.findings else "nothing is wrong")
+        lines += [f"finding: {row['finding']}", f"   mend: {_typed(row['mend'], args)}"]
+    found = len(report.findings)
+    lines.append(f"{found} finding{'s' if found > 1 else ''}" if found else "nothing is wrong")
     return "\n".join(lines)
+
+
+def _typed(mend: str, args: argparse.Namespace) -> str:
+    """The command as it can be typed here; the report holds it as every installation knows it."""
+    words = mend.removeprefix("run_agents.py ")
+    flags = f" --data-dir {quote(args.data_dir)}" if args.data_dir else ""
+    return mend if words == mend else f"{program()}{flags} {words}"

@@ -103,7 +103,7 @@ async def queue_requeue(args: argparse.Namespace) -> int:
     if bool(args.ids) == args.all:
         raise BadInput("queue requeue: name tasks, or give --all (`queue show` lists what is dead)")
     done: list[dict[str, Any]] = []
-    async with opened(args) as (runtime, _):
+    async with opened(args, any_brand=True) as (runtime, _):
         by = actor(args, runtime.settings)
         dead = {letter.task.id: letter.task for letter in await runtime.queue.list_dead()}
         for id in args.ids:
@@ -155,7 +155,7 @@ async def queue_bury(args: argparse.Namespace) -> int:
     from memory.rows.sessions import Session
     from runtime.hold import hold_task
 
-    async with opened(args) as (runtime, _):
+    async with opened(args, any_brand=True) as (runtime, _):
         task = await runtime.queue.find(args.id)
         if task is None:
             raise NotFound(
