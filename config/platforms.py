@@ -49,6 +49,11 @@ class Limits(BaseModel):
     mentions: int = 0
     """Most @mentions; 0: no limit known."""
     alt_text: int = 1000
+    fold: int = 0
+    """Characters of a caption that a feed shows before `more`; 0: all of them, or no number is known."""
+    fold_lines: int = 0
+    """Lines that it shows at most; 0: as many as there are."""
+    fold_source: str = ""
     slides: tuple[int, int] | None = None
     parts: tuple[int, int] | None = None
     text_alone: bool = True
@@ -94,10 +99,29 @@ def limits(platform: str, content_type: str) -> Limits:
 
 
 def outgoing_caption(caption: str, hashtags: tuple[str, ...] | list[str]) -> str:
-    """The caption as it is sent: hashtags that it does not hold already follow on a line of their own."""
+    """The caption as it is sent: hashtags that it does not hold already follow on a line of their own, each once."""
     there = {word.casefold() for word in find_hashtags(caption)}
-    missing = [tag for tag in hashtags if tag.casefold() not in there]
-    return "\n\n".join(part for part in (caption, " ".join(missing)) if part)
+    missing: dict[str, str] = {}
+    for tag in (f"#{tag.lstrip('#')}" for tag in hashtags):
+        if tag.casefold() not in there:
+            missing.setdefault(tag.casefold(), tag)
+    return "\n\n".join(part for part in (caption, " ".join(missing.values())) if part)
+
+
+def before_fold(caption: str, cell: Limits) -> int:
+    """How many characters of the caption as it is sent a feed shows before `more`: all of them where it shows all."""
+    if not cell.fold:
+        return len(caption)
+    lines = caption.splitlines(keepends=True)
+    shown = sum(map(len, lines[: cell.fold_lines])) if cell.fold_lines else len(caption)
+    at = min(len(caption), cell.fold, shown)
+    while 0 < at < len(caption) and (_joins(caption[at]) or caption[at - 1] == "\u200d"):
+        at -= 1  # no feed tears an emoji or a letter from its accent
+    return at
+
+
+def _joins(char: str) -> bool:
+    return unicodedata.category(char).startswith("M") or char == "\u200d" or "\U0001f3fb" <= char <= "\U0001f3ff"
 
 
 def find_hashtags(text: str) -> list[str]:

@@ -67,6 +67,7 @@ def test_the_caption_holds_each_hashtag_once_in_any_script() -> None:
         assert outgoing_caption(f"Now {tag}.", [tag]) == f"Now {tag}."
     assert outgoing_caption("In #Straße.", ["#STRASSE", "#light"]) == "In #Straße.\n\n#light"
     assert outgoing_caption("In #lightroom.", ["#light"]) == "In #lightroom.\n\n#light"
+    assert outgoing_caption("In.", ["#sea", "#light", "#Sea", "calm"]) == "In.\n\n#sea #light #calm"
     assert find_hashtags("a#b c ##d") == ["#d"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +11,14 @@ import pytest
 from rich.console import Console
 
 from config.clock import ManualClock
+from config.platforms import outgoing_caption, possible_types
+from config.vocabulary import PLATFORMS
 from memory.rows.checks import ComplianceCheck, Finding
 from memory.rows.content import Piece, Post, Revision
 from runtime.commands.piece_texts import with_words
-from runtime.commands.review_view import View, draw_view, edit_words, marked
+from runtime.commands.review_view import View, as_json, draw_view, edit_words, marked
+from tests.fakes.publishing import a_parcel
+from tools.publish.outbox_files import pasted, render
 
 
 def a_view(
@@ -141,3 +146,77 @@ def test_sources_and_reasons_are_printed_as_they_are() -> None:
 def test_of_a_text_that_says_something_else_no_word_is_singled_out() -> None:
     lines = ["-caption: Morning light helps.", "+caption: Nobody knows what came over them, really."]
     assert [spans for _, spans in with_words(lines)] == [[], []]
+
+
+NASTY = "Zeile eins  \n\n=== caption ===\n# 1/2 :fire: [b]é e\u0301 👩‍👩‍👧‍👦 שלום Ｆｕｌｌ\u00a0x < > & \\n"
+CELLS = [(platform, kind) for platform in PLATFORMS for kind in possible_types(platform)]
+
+
+@pytest.mark.parametrize(("platform", "content_type"), CELLS)
+def test_what_a_human_is_shown_is_what_the_outbox_lays_out_byte_for_byte(platform: str, content_type: str) -> None:
+    texts = tuple(f"{n} {NASTY}{n}" for n in range(3))
+    post = Post(
+        platform=platform,
+        content_type=content_type,
+        title=f"T {NASTY}t",
+        caption="" if content_type == "thread" else f"{NASTY} #Calm c",
+        script=f"S {NASTY}s",
+        first_comment=f"F {NASTY}f",
+        slides=texts,
+        parts=texts if content_type == "thread" else (),
+        on_screen_text=texts,
+        hashtags=("#calm", "#हिन्दी", "#sea"),
+        alt_text=texts,
+        media_prompts=texts,
+        media=("ab" * 32,),
+    )
+    files = render(a_parcel(post))
+    manifest = json.loads(files["manifest.json"])
+    shown = as_json(a_view(post))
+    assert shown["post"] == manifest["fields"]
+    assert Post.model_validate(manifest["fields"]).canonical() == post.canonical()
+    assert shown["content_hash"] == Post.model_validate(manifest["fields"]).content_hash
+    page = drawn(post, width=50).partition("The exact bytes:")[2]
+    for field, text in post.fields():
+        assert f"\n{field}: {text}\n" in page
+    pasted_file = files["post.txt"].decode()
+    for text in post.parts or (outgoing_caption(post.caption, post.hashtags),):
+        assert text in pasted_file
+    assert pasted_file.count("#Calm") + pasted_file.count("#calm") == (0 if post.parts else 1)
+
+
+@pytest.mark.parametrize(("platform", "content_type"), CELLS)
+def test_the_preview_shows_the_words_that_are_pasted_and_no_others(platform: str, content_type: str) -> None:
+    thread = content_type == "thread"
+    post = Post(
+        platform=platform,
+        content_type=content_type,
+        title="A title",
+        caption="" if thread else "One #calm line.",
+        parts=("1/2 One.", "2/2 Two.") if thread else (),
+        hashtags=("#calm", "#sea"),
+    )
+    panel = drawn(post, width=300).partition("The exact bytes")[0].partition("╭")[2]
+    seen = " ".join("".join(char if char not in "│╭╮╰╯─" else " " for char in panel).split())
+    said = " ".join(pasted(post).split())
+    own_title = platform == "tiktok" and content_type != "reel"  # a field of its own there, beside what is pasted
+    assert seen == f"{platform} {content_type} {'A title ' if own_title else ''}{said}"
+
+
+def test_a_caption_is_dimmed_from_where_the_feed_says_more() -> None:
+    def before(caption: str, *tags: str) -> str:
+        """What stands before `more`; all of it where nothing says so."""
+        page = drawn(a_quote(caption, hashtags=tags), width=400).partition("The exact bytes")[0].partition("╮")[2]
+        return " ".join(page.partition("╰")[0].partition("… more")[0].replace("│", " ").split())
+
+    assert before("x" * 125) == "x" * 125
+    assert before("x" * 125 + "y" * 50) == "x" * 125
+    assert before("one\ntwo\nthree\nfour") == "one two three"
+    assert before("one", "#sea") == "one #sea"
+    assert before("x" * 120, "#sea", "#calm") == "x" * 120 + " #se"
+    assert before("👩‍👩‍👧‍👦" * 30, "#sea") == "👩‍👩‍👧‍👦" * 17
+    assert before("e\u0301" * 80) == "e\u0301" * 62
+    assert (
+        "more"
+        not in drawn(Post(platform="facebook", content_type="quote", caption="x" * 900)).partition("The exact")[0]
+    )

@@ -462,7 +462,6 @@ async def test_an_edit_keeps_the_sources_of_the_sentences_that_still_stand_and_n
             update={
                 "caption": f"{CALM} {second}",
                 "slides": (),
-                "slides": (),
                 "on_screen_text": ("A short walk", "outside is enough."),
             }
         )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from config.platforms import Limits
     from memory.records.protocol import Records
     from memory.rows.brand import BrandKnowledge
     from memory.rows.checks import ComplianceCheck, Finding
@@ -187,6 +188,7 @@ def draw_view(console: Console, view: View) -> None:
     )
     console.print(
         f"{printable(piece.reason)}\nhash {piece.content_hash}  written by {revision.author} ({revision.mode})\n",
+        soft_wrap=True,
         **plain,
     )
     _draw_preview(console, view)
@@ -238,8 +240,10 @@ def _exact(text: str) -> str:
     return printable(text).replace("\t", "\\x09")
 
 
-def marked(view: View, field: str) -> Text:
-    """The text of `field` with its findings marked; characters that would steer a terminal are shown as escapes."""
+def marked(view: View, field: str, *, start: int = 0, end: int | None = None) -> Text:
+    """The text of `field`, or its characters `start` to `end`, with its findings marked; what would steer a terminal is shown as
+    escapes.
+    """
     from rich.text import Text
 
     text = dict(view.revision.post.fields()).get(field, "")
@@ -252,7 +256,7 @@ def marked(view: View, field: str) -> Text:
     }
     shown = Text()
     # A run at a time: an emoji of several characters, or a letter with its accent, is torn by a style a character.
-    for severity, run in groupby(range(len(text)), key=worst.get):
+    for severity, run in groupby(range(len(text))[start:end], key=worst.get):
         style = "" if severity is None else "reverse red" if severity == "critical" else "reverse yellow"
         shown.append(_exact("".join(text[at] for at in run)), style)
     return shown
@@ -263,28 +267,55 @@ def _draw_preview(console: Console, view: View) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
-    from config.platforms import outgoing_caption
+    from tools.publish.outbox_files import shows_title
 
-    post = view.revision.post
+    post, cell = view.revision.post, _cell(view.revision.post)
     console.print(f"As {post.platform} shows it ({'; '.join(counts(post))}):", style="bold", markup=False)
     cards = [(f"{n + 1}/{len(post.slides)}", marked(view, f"slides[{n}]")) for n in range(len(post.slides))]
     cards += [(f"screen {n + 1}", marked(view, f"on_screen_text[{n}]")) for n in range(len(post.on_screen_text))]
     if cards:
         console.print(Columns([Panel(text, title=name, width=_CARD) for name, text in cards]))
     body = Text()
-    if post.title:
+    if shows_title(post) or (post.title and cell is not None and cell.title):
         body.append_text(marked(view, "title")).append("\n\n")
     for n, bare in enumerate(post.bare_parts()):
         number = f"{n + 1}/{len(post.parts)} " if bare == post.parts[n] else ""  # else it holds its number already
         body.append(number, "dim").append_text(marked(view, f"parts[{n}]")).append("\n\n")
-    body.append_text(marked(view, "caption"))
-    tags = outgoing_caption(post.caption, post.hashtags)[len(post.caption) :]
-    body.append(printable(tags), "blue")
+    if not post.parts:  # the parts of a thread are all that is sent of it
+        body.append_text(_caption(view, cell))
     body.rstrip()
     if body.plain:
         console.print(Panel(body, title=f"{view.piece.platform} {view.piece.content_type}", title_align="left"))
     if post.first_comment:
         console.print(Panel(marked(view, "first_comment"), title="first comment", title_align="left"))
+
+
+def _caption(view: View, cell: Limits | None) -> Text:
+    """The caption as it is sent, hashtags behind it; dimmed from where a feed says `more`."""
+    from config.platforms import before_fold, outgoing_caption
+
+    post = view.revision.post
+    sent = outgoing_caption(post.caption, post.hashtags)
+    tags, shown = sent[len(post.caption) :], before_fold(sent, cell) if cell is not None else len(sent)
+    of_tags = max(0, shown - len(post.caption))
+    head = marked(view, "caption", end=shown).append(_exact(tags[:of_tags]), "blue")
+    rest = marked(view, "caption", start=shown).append(_exact(tags[of_tags:]), "blue")
+    if not rest.plain:
+        return head
+    head.rstrip()
+    rest.stylize("dim")
+    blank = len(rest.plain) - len(rest.plain.lstrip("\n"))
+    return head.append(" … more\n", "bold").append_text(rest[blank:])
+
+
+def _cell(post: Post) -> Limits | None:
+    from config.errors import BadInput
+    from config.platforms import limits
+
+    try:
+        return limits(post.platform, post.content_type)
+    except BadInput:
+        return None
 
 
 def _draw_sources(console: Console, view: View, plain: dict[str, Any]) -> None:

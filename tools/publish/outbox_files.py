@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
+from config.platforms import outgoing_caption
 from memory.rows.content import Post
 from tools.publish.protocol import Parcel
 
@@ -35,9 +36,13 @@ def pasted(post: Post) -> str:
         return "\n\n".join(
             part if part != bare else f"{n}/{total}\n{part}" for n, (part, bare) in enumerate(numbered, 1)
         )
-    tags = " ".join(tag if tag.startswith("#") else f"#{tag}" for tag in post.hashtags)
-    title = post.title if post.platform == "youtube" or not post.caption else ""
-    return "\n\n".join(text for text in (title, post.caption, tags) if text)
+    title = post.title if shows_title(post) else ""
+    return "\n\n".join(text for text in (title, outgoing_caption(post.caption, post.hashtags)) if text)
+
+
+def shows_title(post: Post) -> bool:
+    """Whether the title is part of what is pasted: where the platform has titles, or there is nothing else to say."""
+    return bool(post.title) and not post.parts and (post.platform == "youtube" or not post.caption)
 
 
 def _numbered(texts: Sequence[str]) -> str:
