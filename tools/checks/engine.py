@@ -27,6 +27,7 @@ from tools.checks.rules import PACKS, Rule, load_pack, measured, own_rules
 __all__ = [
     "PACKS",
     "Rule",
+    "asked_for",
     "confidence",
     "explain",
     "fold",
@@ -35,6 +36,7 @@ __all__ = [
     "lint_post",
     "lint_text",
     "register_check",
+    "texts_of_lines",
 ]
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -122,6 +124,19 @@ def confidence(findings: Sequence[Finding]) -> float:
     return min(shares.get(finding.rule, 1.0 if finding.rule in BUILT_IN else least) for finding in grave)
 
 
+def asked_for(findings: Sequence[Finding], check_types: Sequence[str]) -> list[Finding]:
+    """Those of `findings`, of all check types, that count under one of `check_types`, under which they are then told."""
+    out = []
+    for finding in findings:
+        if finding.check_type not in check_types:
+            also = explain(finding.rule).also if finding.jurisdiction else ""
+            if also not in check_types:
+                continue
+            finding = finding.model_copy(update={"check_type": also})
+        out.append(finding)
+    return out
+
+
 def explain(rule_id: str) -> Rule:
     """The rule of that id, in whichever pack or in the code. Raises NotFound with the nearest id."""
     rules = {rule.id: rule for pack in PACKS for rule in own_rules(pack)} | BUILT_IN
@@ -171,6 +186,32 @@ def lint_bytes(
     if name.endswith(".json") or (text.lstrip().startswith("{") and text.rstrip().endswith("}") and '"' in text):
         return lint_post(_read_post(text, name), profile=profile, packs=packs, check_types=check_types)
     return lint_text(text, profile=profile, packs=packs, check_types=check_types)
+
+
+def texts_of_lines(data: bytes, name: str) -> list[tuple[int, str]]:
+    """The line number and text of each line of a `.jsonl` file; lines without anything are passed over, further keys too.
+
+    Raises BadInput naming `name`, the line and the remedy where a line is no JSON object that holds a `text`.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise BadInput(f"{name}: {len(data)} bytes, the limit is {MAX_FILE_BYTES}: split it")
+    try:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise BadInput(f"{name}: is not UTF-8 text: save it as UTF-8") from None
+    out = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value: Any = json.loads(line, object_pairs_hook=_once)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{name}:{number}: is not JSON ({str(error)[:80]}): mend the line") from None
+        text = value.get("text") if isinstance(value, dict) else None
+        if not isinstance(text, str) or not text.strip() or "\x00" in text:
+            raise BadInput(f'{name}:{number}: holds no text: give an object such as {{"text": "..."}} on each line')
+        out.append((number, text))
+    return out
 
 
 def _read_post(text: str, name: str) -> Post:

@@ -54,6 +54,8 @@ class Rule:
     """Names of guards (`guards.py`) under which it does not fire."""
     only: tuple[str, ...] = ()
     """Names of guards that must hold for it to fire."""
+    also: str = ""
+    """A second check type that it counts under where that one is asked for alone: a promise of lost weight is both."""
     named: Severity | None = None
     """Its severity where the market is known: a brand or an operator named the pack. None: the same as `severity`."""
     precision: float | None = None
@@ -279,6 +281,7 @@ def own_rules(name: str) -> tuple[Rule, ...]:
             needs=tuple(needs(pattern) for pattern in item.get("regexes", ())),
             unless=tuple(item.get("unless", ())),
             only=tuple(item.get("only", ())),
+            also=item.get("also", ""),
             named=Severity(item["named"]) if "named" in item else None,
             precision=measured().get(item["id"]),
         )
