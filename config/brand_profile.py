@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import tomllib
-from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -191,12 +190,6 @@ class BrandProfile(_Part):
     def account(self, platform: str) -> str:
         """The account that posts for `platform`."""
         return self.accounts.get(platform, "default")
-
-    def related_to(self, words: Iterable[str]) -> tuple[str, ...]:
-        """The words of every list of `related` that holds one of `words`, in order, without those."""
-        given = {word.lower() for word in words}
-        found = [word for group in self.related if given & {w.lower() for w in group} for word in group]
-        return tuple(word for word in dict.fromkeys(found) if word.lower() not in given)
 
     def find_theme(self, text: str) -> Theme:
         """The theme of that name or title, else a theme made from the text alone."""

@@ -118,8 +118,8 @@ class _Handler(logging.StreamHandler[TextIO]):
         """Say nothing: stderr itself is gone."""
 
 
-def configure_logging(*, level: str = "WARNING", json: bool = False) -> None:
-    """Send structured logs at `level` and above to stderr, as key=value lines or JSON. Safe to call again.
+def configure_logging(*, level: str = "WARNING") -> None:
+    """Send structured logs at `level` and above to stderr, as key=value lines. Safe to call again.
 
     Warnings and exceptions that nobody caught, in any thread, go the same way: masked and escaped.
     """
@@ -131,11 +131,6 @@ def configure_logging(*, level: str = "WARNING", json: bool = False) -> None:
         redact_processor,
         escape_processor,
     ]
-    render: Any = (
-        structlog.processors.JSONRenderer()
-        if json
-        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
-    )
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -150,7 +145,7 @@ def configure_logging(*, level: str = "WARNING", json: bool = False) -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 redact_processor,
                 escape_processor,
-                render,
+                structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
             ],
         )
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,8 +39,6 @@ from tools.publish.publishers import Publishers
 
 if TYPE_CHECKING:
     from langgraph.pregel import Pregel
-
-Enqueue = Callable[..., Any]
 
 
 @dataclass
@@ -120,9 +118,7 @@ class Runtime:
         cache = self.cache.for_brand(records.brand)
         return Models(self.settings, Spending(records, cache, self.settings, self.clock), self.clock)
 
-    def graph_context(
-        self, brand: str, *, guard: LeaseGuard, session_id: str, piece_id: str = "", enqueue: Enqueue | None = None
-    ) -> GraphContext:
+    def graph_context(self, brand: str, *, guard: LeaseGuard, session_id: str, piece_id: str = "") -> GraphContext:
         """The services of one task, every write bound to its lease."""
         records = self.records.for_brand(brand, lease=guard)
         profile = self.profile(brand)
@@ -143,7 +139,7 @@ class Runtime:
             settings=self.settings,
             clock=self.clock,
             guard=guard,
-            enqueue=enqueue or self.queue.enqueue,
+            enqueue=self.queue.enqueue,
             session_id=session_id,
             piece_id=piece_id,
             live=Live(self.cache.for_brand(brand), self.events.for_brand(brand), self.teller),
@@ -176,9 +172,7 @@ async def open_runtime(
     os.environ.setdefault("LANGSMITH_TRACING", "false")
     async with AsyncExitStack() as stack:
         outbox = await stack.enter_async_context(Publishers().open("outbox", settings, clock=clock))
-        embedder = open_embedder(
-            settings.embedder, **({} if settings.embedder == "hash-v1" else {"settings": settings})
-        )
+        embedder = open_embedder(settings.embedder, settings=settings, clock=clock)
         records = await stack.enter_async_context(
             open_records(settings.records_url, clock=clock, astra_token=settings.astra_token.get_secret_value())
         )

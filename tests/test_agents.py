@@ -617,12 +617,6 @@ def test_days_are_named_after_pages_that_speak_of_the_theme_and_no_two_alike() -
     assert [day["title"] for day in week["days"]] == ["Rye bread", "Bread on Tuesday"]
 
 
-def test_related_words_lead_to_pages_that_do_not_name_the_theme() -> None:
-    profile = PROFILE.model_copy(update={"related": (("sleep", "bed", "night"), ("tea", "cup"))})
-    assert profile.related_to(["Sleep", "better"]) == ("bed", "night")
-    assert profile.related_to(["walking"]) == ()
-
-
 async def test_what_agents_note_is_found_by_meaning(ctx: AgentContext) -> None:
     await remember(ctx, AgentType.RESEARCH, "a", "Morning light helps set the body clock.")
     await remember(ctx, AgentType.RESEARCH, "b", "Curtains keep out street light.")

@@ -339,7 +339,9 @@ def test_a_missing_key_is_said_at_the_start_and_not_at_the_first_call(tmp_path: 
 
 async def test_embeddings_come_in_order_at_unit_length_and_1536_dimensions_are_asked_for(tmp_path: Path) -> None:
     async with serve_openai(Reply()) as server:
-        embedder = open_openai_embedder("text-embedding-3-large", settings=Settings(openai_base_url=server.base_url))
+        embedder = open_openai_embedder(
+            "text-embedding-3-large", settings=Settings(openai_base_url=server.base_url), clock=ManualClock()
+        )
         one, nothing, two = await embedder.embed_documents(["one", "  ", "two"])
         assert (len(one), nothing, len(two)) == (1536, (), 1536)
         assert sum(value * value for value in one) == pytest.approx(1.0)
@@ -350,14 +352,16 @@ async def test_embeddings_come_in_order_at_unit_length_and_1536_dimensions_are_a
 
 async def test_an_embedder_that_is_away_is_unavailable() -> None:
     async with serve_openai(Reply(status=503)) as server:
-        embedder = open_openai_embedder("text-embedding-3-large", settings=Settings(openai_base_url=server.base_url))
+        embedder = open_openai_embedder(
+            "text-embedding-3-large", settings=Settings(openai_base_url=server.base_url), clock=ManualClock()
+        )
         with pytest.raises(Unavailable, match="embedder 'text-embedding-3-large'"):
             await embedder.embed_query("x")
 
 
 def test_an_embedder_without_a_key_is_refused_at_the_start() -> None:
     with pytest.raises(UsageError, match="OPENAI_API_KEY"):
-        open_openai_embedder("text-embedding-3-large", settings=Settings())
+        open_openai_embedder("text-embedding-3-large", settings=Settings(), clock=ManualClock())
 
 
 def test_an_agent_may_have_a_model_of_its_own(tmp_path: Path) -> None:

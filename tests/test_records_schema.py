@@ -42,7 +42,9 @@ def test_the_migrated_table_is_the_row_class(row_type: type[Row], folder: Path) 
             tuple(name for (name,) in db.execute("SELECT name FROM pragma_index_info(?)", (index,)))
             for (index,) in db.execute('SELECT name FROM pragma_index_list(?) WHERE "unique"', (row_type.table,))
         }
-    expected: list[Any] = [(col.name, col.sql_type, int(not col.nullable)) for col in schema.columns(row_type)]
+    expected: list[Any] = [
+        (col.name, schema.SQL_TYPES[col.kind], int(not col.nullable)) for col in schema.columns(row_type)
+    ]
     numbered = [("number", "INTEGER", 0)] if schema.is_searched(row_type) else []
     assert [(name, kind, required) for _, name, kind, required, _, _ in found] == numbered + expected
     assert strict == (1,)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import openai
 
-from config.clock import Clock, SystemClock
+from config.clock import Clock
 from config.errors import Unavailable, UsageError
 from config.settings import Settings
 from memory.embedding.openai_errors import KNOWN, open_http_client, to_error
@@ -64,7 +64,7 @@ def _unit(vector: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(value / size for value in vector) if size else ()
 
 
-def open_openai_embedder(model: str, *, settings: Settings, clock: Clock | None = None) -> OpenAIEmbedder:
+def open_openai_embedder(model: str, *, settings: Settings, clock: Clock) -> OpenAIEmbedder:
     """The embedder `openai:MODEL`. Raises UsageError without a key, unless a server of one's own is named."""
     key = settings.openai_api_key.get_secret_value()
     if not key and not settings.openai_base_url:
@@ -76,4 +76,4 @@ def open_openai_embedder(model: str, *, settings: Settings, clock: Clock | None 
         max_retries=0,
         http_client=open_http_client(settings.model_timeout),
     )
-    return OpenAIEmbedder(model, client, clock or SystemClock())
+    return OpenAIEmbedder(model, client, clock)

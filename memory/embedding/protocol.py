@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
+from config.clock import Clock, SystemClock
 from config.errors import SettingsError
+from config.settings import Settings
 
 DIMENSIONS = 1536
 """Of every stored vector (the seed's VECTOR<FLOAT, 1536>)."""
@@ -35,11 +37,17 @@ _ENGINES = {
 }
 
 
-def open_embedder(name: str, **options: Any) -> Embedder:
-    """The embedder `hash-v1` (lexical, offline) or `openai:MODEL`. Raises SettingsError for another name."""
+def open_embedder(name: str, *, settings: Settings | None = None, clock: Clock | None = None) -> Embedder:
+    """The embedder `hash-v1` (lexical, offline) or `openai:MODEL`, which `settings` tell where and how to ask.
+
+    Raises SettingsError for another name, UsageError for a model without its key.
+    """
     scheme = name.partition(":")[0]
     if scheme not in _ENGINES:
         raise SettingsError(f"COPYDESK_EMBEDDER={name!r} is unknown; known: hash-v1, openai:MODEL")
     module, _, factory = _ENGINES[scheme].partition(":")
     make = getattr(import_module(module), factory)
-    return cast(Embedder, make() if scheme == "hash-v1" else make(name.partition(":")[2], **options))
+    if scheme == "hash-v1":
+        return cast(Embedder, make())
+    model = name.partition(":")[2]
+    return cast(Embedder, make(model, settings=settings or Settings(), clock=clock or SystemClock()))

@@ -60,10 +60,6 @@ class Column:
     kind: Kind
     nullable: bool
 
-    @property
-    def sql_type(self) -> str:
-        return SQL_TYPES[self.kind]
-
 
 def _plain(annotation: Any) -> tuple[Any, bool]:
     nullable = False
