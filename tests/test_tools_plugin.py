@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from dataclasses import replace
 from functools import wraps
@@ -54,7 +55,7 @@ def shown(page: str) -> dict[str, str]:
     for block in re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
         for part in block.split("$ ")[1:]:
             command, _, out = part.partition("\n")
-            found[command.removeprefix("copydesk ")] = out
+            found[command.removeprefix(".venv/bin/python run_agents.py ")] = out
     return found
 
 
@@ -74,6 +75,44 @@ def test_the_example_is_ten_lines_and_does_what_the_page_shows_as_an_installed_p
     assert '"from": "acme-hours 1.0"' in listed
     assert '"description": "A day of the week, in English."' in listed
     assert '"broken": []' in listed
+
+
+def test_what_the_page_types_installs_the_plug_in_beside_a_checkout(tmp_path: Path) -> None:
+    typed = re.findall(r"^\.venv/bin/pip (install .*)$", PAGE, re.MULTILINE)
+    home = copy_checkout(tmp_path / "checkout")
+    beside = tmp_path / "acme-hours"
+    beside.mkdir()
+    (beside / "acme_hours.py").write_text(HOURS)
+    (beside / "pyproject.toml").write_text(re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[0])
+    prefix = tmp_path / "prefix"
+    site = site_of(prefix)
+
+    def pip(words: str) -> subprocess.CompletedProcess[str]:
+        # Into a folder of the test's own, and from no index: what the first command installs is all that the second finds.
+        argv = [*words.replace(" -e", "").split(), "--prefix", str(prefix), "--no-index", "--no-build-isolation", "-q"]
+        env = environment(PYTHONPATH=str(site), PIP_CONFIG_FILE=os.devnull, PIP_FIND_LINKS="")
+        return subprocess.run(
+            [sys.executable, "-m", "pip", *argv],
+            cwd=home,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    assert len(typed) == 2
+    assert "No matching distribution found for copydesk" in pip(typed[1]).stderr, "why the page has the first command"
+    for words in typed:
+        done = pip(words)
+        assert done.returncode == 0, (words, done.stderr)
+    told = run("tools", "run", "opening_hours", "--arg", "day=Monday", site=site, home=home, data=tmp_path / "data")
+    assert (told.returncode, told.stdout) == (0, "closed\n"), told.stderr
+
+
+def site_of(prefix: Path) -> Path:
+    """Where pip puts modules under `prefix`."""
+    return Path(sysconfig.get_path("purelib", vars={"base": str(prefix), "platbase": str(prefix)}))
 
 
 def test_the_example_is_a_tool_too_when_its_file_is_dropped_in(tmp_path: Path) -> None:
