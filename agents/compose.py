@@ -7,6 +7,7 @@ replaced by something shorter that does; what is missing is named in `gaps` and 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -176,7 +177,10 @@ def _assign(kit: Kit, facts: Sequence[Fact], structure: Mapping[str, Any]) -> di
                     room = 25
                 room = LONGEST_HOOK if place == "opener" else room
                 most[place] = min(most.get(place, 10_000), room)
-    left = list(facts)
+    # The page that most of the piece's own sentences stand on comes first: a line from elsewhere opens nothing.
+    pages = Counter(fact["source_title"] for fact in facts[: len(most)])
+    left = sorted(facts, key=lambda fact: -pages[fact["source_title"]])
+    first = left[0] if left else None
     chosen: dict[str, Fact] = {}
     # The opener first, because few are short enough; the takeaway when what cannot do without is there: a caption of its own
     # is worth more than a fourth slide.
@@ -188,13 +192,15 @@ def _assign(kit: Kit, facts: Sequence[Fact], structure: Mapping[str, Any]) -> di
     for place in ordered:
         # What is said beside the rest comes from its pages, or not at all: two unrelated sentences make no caption.
         beside = place == "takeaway" or (kit.content_type == "quote" and place != "fact1")
-        pages = {fact["source_title"] for fact in chosen.values()}
+        spoken_of = {fact["source_title"] for fact in chosen.values()}
         beside |= len(chosen) >= least  # what a post can do without comes from the pages that it speaks of
         pool = short(left, most[place])
         if place == "opener" and kit.content_type != "reel":
-            pool = [fact for fact in pool if fact is facts[0]]  # what is read in order begins with what comes first
+            pool = [fact for fact in pool if fact is first]  # what is read in order begins with what comes first
+        elif place == "opener" and first:
+            pool = [fact for fact in pool if fact["source_title"] == first["source_title"]]
         for fact in pool:
-            if beside and pages and fact["source_title"] not in pages:
+            if beside and spoken_of and fact["source_title"] not in spoken_of:
                 continue
             quoted = kit.content_type == "quote" and place == "fact1"
             if quoted and len(fact["text"]) > LONGEST_QUOTE:

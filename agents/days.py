@@ -15,6 +15,8 @@ from config.subjects import Subject
 _ENDINGS = ("ment", "ness", "less", "ful")
 _AGAIN = ("continued", "once more", "part four", "part five", "part six", "part seven")
 """What stands behind a page's name on its further days when it speaks of nothing that could stand there."""
+LONGEST_NAME = 7
+"""Words of a page's name that a day bears whole."""
 CORE = 4
 """With at most this many pages none of them tells what the brand is about."""
 ALIKE = 3
@@ -77,7 +79,12 @@ def plan_week(material: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _titled(page: str, side: Sequence[str], n: int) -> str:
-    """The day's title: the page's name, and on its further days what else the page speaks of: "Stretching: shoulders and floor"."""
+    """The day's title: the page's name, and on its further days what else the page speaks of: "Stretching: shoulders and floor".
+
+    Of a long name the part before its first mark.
+    """
+    if len(page.split()) > LONGEST_NAME:
+        page = re.split(r"(?: [-–—|(]|[:;,]) ?", page)[0] or page
     if not n:
         return page
     shown = " and ".join(side) or _AGAIN[n - 1]
@@ -199,13 +206,11 @@ def _sides(page: str, sentences: Sequence[Found]) -> tuple[str, ...]:
 
 
 def _modifies(phrase: str, sentences: Sequence[Found]) -> bool:
-    """Whether another noun follows it somewhere: "dark" of "dark curtains" is what the page says of them, and no side of it."""
-    behind = re.compile(rf"(?i)\b{re.escape(phrase)} ([a-z]+)")
-    return any(
-        match.group(1).lower() in ("one", "ones") or bool(stems(match.group(1)))
-        for one in sentences
-        for match in behind.finditer(one.text)
-    )
+    """Whether another noun mostly follows it: "evening" of "the evening routine" is no side of its own."""
+    behind = re.compile(rf"(?i)\b{re.escape(phrase)}\b(?: ([a-z]+))?")
+    after = [match.group(1) or "" for one in sentences for match in behind.finditer(one.text)]
+    carried = sum(word.lower() in ("one", "ones") or bool(stems(word)) for word in after)
+    return carried * 2 > len(after)
 
 
 def _holding(phrase: str, sentences: Sequence[Found]) -> int:
@@ -236,7 +241,10 @@ def related_words(subjects: Iterable[Subject], asked: str) -> tuple[str, ...]:
 
 def strong(text: str) -> frozenset[str]:
     """The roots of the words that say what `text` is about; all of them where none does: "Heart health" is about the heart."""
-    return frozenset().union(*(roots(word) for word in words(text) if not stems(word) & GENERIC)) or roots(text)
+    named = [word for word in words(text) if not stems(word) & GENERIC]
+    # "Mindful eating" is about eating.
+    nouns = [word for word in named if not word.lower().endswith(("ful", "less", "ous"))] or named
+    return frozenset().union(*map(roots, nouns)) or roots(text)
 
 
 def roots(text: str) -> frozenset[str]:

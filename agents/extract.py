@@ -119,7 +119,12 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
 def named_after(title: str, pages: Collection[str]) -> frozenset[str]:
     """The pages that bear the day's title, or what stands in it before the side that the day is about."""
     bare = _PART.sub("", title)
-    exact = frozenset(page for page in pages if page.lower() == bare.lower())
+    plain = bare.lower()
+    exact = frozenset(page for page in pages if page.lower() == plain)
+    # A page with a long name lends a day its beginning: "Brushing" of "Brushing: what we tell everyone".
+    exact = exact or frozenset(
+        page for page in pages if re.match(rf"{re.escape(plain)}(?: [-–—|(]|[:;,])", page.lower())
+    )
     if exact:
         return exact
     names = [stems(name) - GENERIC for name in (bare, bare.rpartition(": ")[0], bare.rpartition(" (")[0]) if name]

@@ -55,6 +55,10 @@ def _short_name(name: str) -> bool:
     return bool(joined) and (len(words(name)) <= 3 or (len(joined) <= LONGEST_TAG and not re.search(r"[,;:?!.]", name)))
 
 
+LONGEST_SAYING = 5
+"""Words."""
+
+
 def _titled(title: str, saying: str) -> str:
     """The title with a saying behind it; before it where the title ends in a mark of its own."""
     bare = saying.removeprefix(", ")
@@ -97,6 +101,8 @@ class Kit:
         # The angle is what the plan says about the day, not to the reader: it opens nothing.
         weekday = WEEKDAYS[self.day - 1] if 1 <= self.day <= 7 else ""
         name = name_of(self.title)
+        # A long name leaves no room for more: what stands behind goes with the week's.
+        name = name if len(name.split()) <= LONGEST_HOOK - LONGEST_SAYING else self.theme
         sayings = [*_SAYINGS.get(self.content_type, _SAYINGS["quote"]), *_ANY]
         if name != self.title and weekday:
             sayings = [

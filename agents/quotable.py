@@ -144,6 +144,8 @@ def runs_on(sentence: str, *, in_a_list: bool = False) -> bool:
         word, before = match.group(1), sentence[: match.start()].split()[-1]
         if word == "I" or (word == "A" and before[:1].isupper()):
             continue
+        if word == "May" and before.lower() in _BEFORE_A_NAME | {"since", "until", "till", "early", "late", "mid"}:
+            continue
         if word.lower() in _OPENERS and before.lower() not in ("the", "of"):
             return True
         if in_a_list and before.lower() not in _BEFORE_A_NAME and not before[:1].isupper():

@@ -202,6 +202,7 @@ NO_NOUN = frozenset(
     good great new old small large best better free few little many minute minutes moment end side place work used needed
     important different certain several most various possible able something someone somebody else example
     hour hours week month year years half whole change changes amount number sort bit piece pieces rest beginning movement movements
+    nobody everybody anybody ones dark cold warm hot hard soft open early late front back top bottom left right outside inside middle
     """.split()  # noqa: SIM905
 )
 

@@ -120,7 +120,7 @@ def _take(
         if together:
             ranks = rank[place.day]
             held = [ranks[fact.text] for fact in place.facts if fact.text in ranks]
-            together.sort(key=lambda fact: min(abs(ranks[fact.text] - n) for n in held))
+            together.sort(key=lambda fact: min((abs(ranks[fact.text] - n), ranks[fact.text] < n) for n in held))
         elif lead and not astray:
             return
         chosen = (together or fits)[0]
