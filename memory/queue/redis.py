@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from config.clock import Clock, SystemClock, from_millis, to_millis
-from config.errors import Backpressure, BadInput, Conflict, LeaseLost, NotFound
 from config.ids import new_token
 from memory.queue.owner import is_alive, owner_text
 from memory.queue.payload import decode_payload
@@ -26,11 +25,16 @@ from memory.queue.protocol import DeadTask, Depth, Enqueued, Lease, Owner, Task,
 from memory.queue.redis_wait import Hints
 from memory.queue.rules import (
     check_claim,
+    check_concurrency,
     check_name,
     check_run_at,
     check_task,
     check_ttl,
     clean_reason,
+    full,
+    not_dead,
+    other_work,
+    refuse_lost,
 )
 from memory.redis_client import open_redis
 from memory.redis_lane import RedisLane
@@ -41,10 +45,11 @@ SCRIPT = (Path(__file__).parent / "redis.lua").read_text("utf-8")
 class RedisTaskQueue(TaskQueue):
     """See TaskQueue, which is the specification."""
 
-    def __init__(self, lane: RedisLane, hints: Hints, *, clock: Clock) -> None:
+    def __init__(self, lane: RedisLane, hints: Hints, *, clock: Clock, max_length: int) -> None:
         self._lane = lane
         self._hints = hints
         self._clock = clock
+        self._max_length = max_length
         self._server_time = isinstance(clock, SystemClock)
         self._found_nothing: tuple[list[str], int, float, bytes, bytes] | None = None
 
@@ -59,13 +64,9 @@ class RedisTaskQueue(TaskQueue):
             return []
         answers = [answer.decode("utf-8", "replace") for answer in await self._lane.ask("enqueue", arguments)]
         if answers[0] == "full":
-            raise Backpressure(f"queue {answers[1]!r} is full: start workers, or try again later")
+            raise full(answers[1], self._max_length)
         if answers[0] == "conflict":
-            _, task_id, field, old, new = answers
-            raise Conflict(
-                f"task {task_id!r} exists with another {field} ({old[:80]!r}, not {new[:80]!r}): "
-                "the same id must be the same work, so give other work another id"
-            )
+            raise other_work(*answers[1:])
         return [Enqueued(answer) for answer in answers]
 
     async def claim(
@@ -151,12 +152,12 @@ class RedisTaskQueue(TaskQueue):
 
     async def complete(self, *leases: Lease) -> None:
         held = await self._lane.ask("complete", _proofs(leases)) if leases else []
-        _refuse_lost(lease for lease, ok in zip(leases, held, strict=True) if ok != b"1")
+        refuse_lost(lease for lease, ok in zip(leases, held, strict=True) if ok != b"1")
 
     async def _apply(self, verb: str, lease: Lease, *arguments: Any) -> None:
         (held,) = await self._lane.ask(verb, [lease.task.id, lease.token, *arguments])
         if held != b"1":
-            _refuse_lost([lease])
+            refuse_lost([lease])
 
     async def retry_at(self, lease: Lease, run_at: datetime, *, reason: str) -> None:
         due = check_run_at(run_at, task_id=lease.task.id, now=self._clock.now())
@@ -192,7 +193,7 @@ class RedisTaskQueue(TaskQueue):
             return 0
         answer = await self._lane.ask("requeue", names)
         if answer[0] == b"missing":
-            raise NotFound(f"no dead task {answer[1].decode()!r}: `queue show` lists them; nothing was requeued")
+            raise not_dead(answer[1].decode())
         return int(answer[0])
 
     async def find(self, task_id: str) -> Task | None:
@@ -217,10 +218,7 @@ class RedisTaskQueue(TaskQueue):
         await self._set("paused", queue, None)
 
     async def set_concurrency(self, queue: str, limit: int | None) -> None:
-        if limit is not None and (type(limit) is not int or limit < 1):
-            raise BadInput(
-                f"queue {queue!r}: concurrency {limit!r} must be a whole number from 1, or None: to stop it, pause it"
-            )
+        check_concurrency(queue, limit)
         await self._set("limit", queue, limit)
 
     async def _set(self, field: str, queue: str, value: int | None) -> None:
@@ -237,12 +235,6 @@ def _named(owner: Owner) -> tuple[str, str]:
 
 def _proofs(leases: Sequence[Lease]) -> list[str]:
     return [part for lease in leases for part in (lease.task.id, lease.token)]
-
-
-def _refuse_lost(lost: Iterable[Lease]) -> None:
-    ids = [lease.task.id for lease in lost]
-    if ids:
-        raise LeaseLost(f"task {', '.join(map(repr, ids))}: the lease ran out or was taken over: drop this result")
 
 
 def _parts_of(row: bytes) -> tuple[list[str], str, str, bytes]:
@@ -299,4 +291,4 @@ async def open_redis_queue(url: str, *, clock: Clock, max_length: int = 10_000) 
             RedisLane(server, SCRIPT, key=prefix, now=now, extra=max_length) as lane,
             Hints(server, f"{prefix}|hints") as hints,
         ):
-            yield RedisTaskQueue(lane, hints, clock=clock)
+            yield RedisTaskQueue(lane, hints, clock=clock, max_length=max_length)

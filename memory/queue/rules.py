@@ -1,14 +1,14 @@
-"""What every task queue engine holds to: which tasks and which calls are refused."""
+"""What every task queue engine holds to: which tasks and which calls are refused, and in which words."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from config.clock import to_millis
-from config.errors import BadInput
-from memory.queue.protocol import Task
+from config.errors import Backpressure, BadInput, Conflict, LeaseLost, NotFound
+from memory.queue.protocol import Lease, Task
 
 MAX_AHEAD = timedelta(days=400)
 MAX_REASON = 4_000  # characters: a reason is read by people in a list, the whole story is in the log
@@ -60,6 +60,39 @@ def check_claim(queues: Sequence[str], *, ttl: timedelta, limit: int, solo: bool
     """The queues, each once, the ttl in milliseconds, and how many tasks may be claimed at most. Raises BadInput for the ttl."""
     names = list(dict.fromkeys(queues))
     return names, check_ttl(ttl), min(limit, 1) if solo else limit if names else 0
+
+
+def check_concurrency(queue: str, limit: int | None) -> None:
+    """Raises BadInput for a bound that lets nothing run, or is no number."""
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise BadInput(
+            f"queue {queue!r}: concurrency {limit!r} must be a whole number from 1, or None: to stop it, pause it"
+        )
+
+
+def refuse_lost(lost: Iterable[Lease]) -> None:
+    """Raises LeaseLost naming the tasks of `lost`, if there are any."""
+    ids = [lease.task.id for lease in lost]
+    if ids:
+        raise LeaseLost(f"task {', '.join(map(repr, ids))}: the lease ran out or was taken over: drop this result")
+
+
+def other_work(task_id: str, field: str, old: str, new: str) -> Conflict:
+    """The error for an id under which something else is queued."""
+    return Conflict(
+        f"task {task_id!r} exists with another {field} ({old[:80]!r}, not {new[:80]!r}): "
+        "the same id must be the same work, so give other work another id"
+    )
+
+
+def full(queue: str, max_length: int) -> Backpressure:
+    """The error for a queue at its bound."""
+    return Backpressure(f"queue {queue!r} is full ({max_length} tasks wait): start workers, or try again later")
+
+
+def not_dead(task_id: str) -> NotFound:
+    """The error for an id that no dead task has."""
+    return NotFound(f"no dead task {task_id!r}: `queue show` lists them; nothing was requeued")
 
 
 def clean_reason(reason: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,11 +20,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from config.clock import Clock, from_millis, to_millis
-from config.errors import Backpressure, BadInput, Conflict, LeaseLost, NotFound, SettingsError
+from config.errors import SettingsError
 from config.ids import new_token
 from memory.queue.owner import is_alive, owner_text
 from memory.queue.protocol import DeadTask, Depth, Enqueued, Lease, Owner, Task, TaskQueue
-from memory.queue.rules import check_claim, check_name, check_run_at, check_task, check_ttl, clean_reason
+from memory.queue.rules import (
+    check_claim,
+    check_concurrency,
+    check_name,
+    check_run_at,
+    check_task,
+    check_ttl,
+    clean_reason,
+    full,
+    not_dead,
+    other_work,
+    refuse_lost,
+)
 from memory.queue.schema import APPLICATION_ID, MIGRATIONS
 from memory.queue.sqlite_next import best_rows, soonest
 from memory.queue.sqlite_rows import COLUMNS, readable_task_of, task_of
@@ -65,9 +77,7 @@ class SqliteTaskQueue(TaskQueue):
             for queue in {row[2] for row, answer in zip(rows, answers, strict=True) if answer is Enqueued.CREATED}:
                 (waiting,) = connection.execute("SELECT waiting FROM queues WHERE name = ?", (queue,)).fetchone()
                 if waiting > self._max_length:
-                    raise Backpressure(
-                        f"queue {queue!r} is full ({self._max_length} tasks wait): start workers, or try again later"
-                    )
+                    raise full(queue, self._max_length)
             return answers
 
         return await self._file.write(add) if rows else []
@@ -90,10 +100,7 @@ class SqliteTaskQueue(TaskQueue):
             ("kind", "queue", "brand", "payload"), found, (kind, queue, brand, payload.encode()), strict=True
         ):
             if old != new:
-                raise Conflict(
-                    f"task {task_id!r} exists with another {field} ({old[:80]!r}, not {new[:80]!r}): "
-                    "the same id must be the same work, so give other work another id"
-                )
+                raise other_work(task_id, field, *(_text(value) for value in (old, new)))
         if state == "dead":
             return Enqueued.DEAD
         if state == "leased":
@@ -209,7 +216,7 @@ class SqliteTaskQueue(TaskQueue):
             return [lease for lease in leases if not self._complete(connection, lease, now)]
 
         # Raised only here: raised inside the transaction it would undo the completion of the others.
-        self._refuse_lost(await self._file.write(complete_all) if leases else [])
+        refuse_lost(await self._file.write(complete_all) if leases else [])
 
     def _complete(self, connection: sqlite3.Connection, lease: Lease, now: int) -> bool:
         proof = (lease.task.id, lease.token, now)
@@ -224,11 +231,6 @@ class SqliteTaskQueue(TaskQueue):
         )
         return bool(again.rowcount)
 
-    def _refuse_lost(self, lost: Iterable[Lease]) -> None:
-        ids = [lease.task.id for lease in lost]
-        if ids:
-            raise LeaseLost(f"task {', '.join(map(repr, ids))}: the lease ran out or was taken over: drop this result")
-
     async def _give_back(self, lease: Lease, change: Callable[[int], tuple[str, Sequence[Any]]]) -> None:
         """Apply `change(now)`, a SET clause with its values, if the lease is current. Raises LeaseLost."""
 
@@ -241,7 +243,7 @@ class SqliteTaskQueue(TaskQueue):
             return bool(held.rowcount)
 
         if not await self._file.write(apply):
-            self._refuse_lost([lease])
+            refuse_lost([lease])
 
     async def retry_at(self, lease: Lease, run_at: datetime, *, reason: str) -> None:
         due = check_run_at(run_at, task_id=lease.task.id, now=self._clock.now())
@@ -307,7 +309,7 @@ class SqliteTaskQueue(TaskQueue):
                     (now, task_id),
                 )
                 if not revived.rowcount:
-                    raise NotFound(f"no dead task {task_id!r}: `queue show` lists them; nothing was requeued")
+                    raise not_dead(task_id)
             return len(dict.fromkeys(ids))
 
         return await self._file.write(revive) if ids else 0
@@ -359,16 +361,17 @@ class SqliteTaskQueue(TaskQueue):
         await self._set(queue, "paused", 0)
 
     async def set_concurrency(self, queue: str, limit: int | None) -> None:
-        if limit is not None and (type(limit) is not int or limit < 1):
-            raise BadInput(
-                f"queue {queue!r}: concurrency {limit!r} must be a whole number from 1, or None: to stop it, pause it"
-            )
+        check_concurrency(queue, limit)
         await self._set(queue, "concurrency", limit)
 
     async def _set(self, queue: str, column: Literal["paused", "concurrency"], value: int | None) -> None:
         check_name(queue, what="queue")
         sql = f"INSERT INTO queues (name, {column}) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET {column} = ?2"
         await self._file.write(lambda connection: connection.execute(sql, (queue, value)).rowcount)
+
+
+def _text(stored: str | bytes) -> str:
+    return stored if isinstance(stored, str) else stored.decode("utf-8", "replace")
 
 
 @asynccontextmanager
