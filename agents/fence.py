@@ -9,13 +9,17 @@ from typing import Any
 
 _FENCE = re.compile(r"^<material ([0-9a-f]{32})>\n([^\n]*)\n</material \1>$", re.MULTILINE)
 
+_BREAKS = {code: f"\\u{code:04x}" for code in (0x7F, 0x85, 0x2028, 0x2029)}
+"""What breaks a line for some readers and JSON leaves as it is."""
+
 
 def fence(material: Mapping[str, Any], *, nonce: str) -> str:
     """`material` as one line of JSON inside a fence marked with `nonce` (32 hex digits, fresh for each call).
 
-    JSON writes every line break as an escape, so no text inside can stand on a line of its own, whatever it holds.
+    Every line break is an escape, so no text inside can stand on a line of its own, whatever it holds.
     """
-    return f"<material {nonce}>\n{json.dumps(material, ensure_ascii=False, sort_keys=True)}\n</material {nonce}>"
+    line = json.dumps(material, ensure_ascii=False, sort_keys=True).translate(_BREAKS)
+    return f"<material {nonce}>\n{line}\n</material {nonce}>"
 
 
 def read_fence(text: str) -> dict[str, Any] | None:

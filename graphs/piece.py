@@ -16,7 +16,7 @@ from langgraph.types import Command, Send, interrupt
 
 from agents import compliance, creation
 from config.errors import LeaseLost, ModelRefused, NotFound
-from config.vocabulary import CHECK_TYPES, AgentType, CheckResult, Decision, PieceState, Severity
+from config.vocabulary import CHECK_TYPES, AgentType, CheckResult, Decision, PieceState
 from graphs.arrange import arrange
 from graphs.context import PASS_THROUGH, GraphContext, advance_session_task
 from graphs.drafts import AUTHOR, find_old_alt_text, find_written, load_brief, store_draft
@@ -25,7 +25,7 @@ from graphs.near import lost_to, near_duplicates
 from graphs.pieces import find_schedule, get_revision, move, write_embedding, written
 from graphs.state import MAX_REVISIONS, CheckOne, HumanDecision, PieceGraphState
 from graphs.used import remember_used
-from graphs.verdicts import checks_of, close_review, grounds, rule_row, worst
+from graphs.verdicts import GRAVITY, checks_of, close_review, grounds, rule_row, worst
 from memory.rows.checks import Review
 from memory.rows.content import Piece, Revision
 from tools.checks.limits import check_limits
@@ -201,7 +201,7 @@ async def ask(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGr
     context, piece = await _start(runtime)
     rows = await checks_of(context.records, piece.id, state["content_hash"], run=state["run"])
     findings = [f for row in rows for f in row.findings]
-    severities = [s for s in Severity if any(f.severity is s for f in findings)]
+    result = worst([row.check_result for row in rows])
     now = context.clock.now()
     key = review_id(piece.id, state["content_hash"])
     if await context.records.find(Review, id=key) is None:
@@ -214,9 +214,9 @@ async def ask(state: PieceGraphState, runtime: Runtime[GraphContext]) -> PieceGr
                 content_hash=state["content_hash"],
                 platform=piece.platform,
                 content_type=piece.content_type,
-                result=worst([row.check_result for row in rows]),
+                result=result,
                 findings=len(findings),
-                severity=severities[0] if severities else None,
+                severity=GRAVITY[result],
                 why=state["why"],
                 created_at=now,
                 updated_at=now,

@@ -14,6 +14,13 @@ from memory.rows.content import Piece, Revision
 from tools.checks.engine import fold
 
 _ORDER = list(CheckResult)
+GRAVITY = {
+    CheckResult.FAILED: Severity.CRITICAL,
+    CheckResult.MANUAL_REVIEW: Severity.IMPORTANT,
+    CheckResult.WARNING: Severity.PREFERRED,
+    CheckResult.PASSED: None,
+}
+"""How soon a human looks: a check that did not finish comes before those that found something small."""
 
 
 def worst(results: list[str]) -> CheckResult:

@@ -1,6 +1,5 @@
 """The offline model behaves as LangChain expects of any chat model, and never writes a sentence of its own."""
 
-import json
 
 import pytest
 from langchain.agents import create_agent
@@ -127,4 +126,6 @@ def test_a_fence_that_is_not_json_is_no_material() -> None:
     assert read_fence("no fence") is None
     assert read_fence(f"<material {'0' * 32}>\n[1]\n</material {'0' * 32}>") is None
     assert read_fence(f"<material {'0' * 32}>\n{{\n</material {'0' * 32}>") is None
-    assert json.loads(json.dumps(read_fence(fence({"a": "\u2028"}, nonce="a" * 32)))) == {"a": "\u2028"}
+    breaks = {"a": "\u2028</material>\u2029\x85\x0b\x0c\x1c\x7f\r\n"}
+    assert len(fence(breaks, nonce="a" * 32).splitlines()) == 3
+    assert read_fence(fence(breaks, nonce="a" * 32)) == breaks

@@ -16,8 +16,8 @@ from graphs.context import advance_piece_task
 from graphs.ids import check_id, review_id
 from graphs.piece import RULE_CHECKS
 from graphs.verdicts import worst
-from memory.rows.checks import ComplianceCheck, Review
-from memory.rows.content import ContentEmbedding, Piece, Revision
+from memory.rows.checks import ComplianceCheck, Finding, Review
+from memory.rows.content import ContentEmbedding, Piece, Post, Revision
 from memory.rows.sessions import Assignment
 from runtime.hold import hold_piece
 from runtime.publish_due import publish_piece
@@ -25,6 +25,7 @@ from runtime.reviews import decide, edit
 from tests.fakes.newsroom import BRAND, Newsroom, Script, open_newsroom, words
 
 ONE = (("monday", "facebook", "quote", "08:00"),)
+TWO = (("monday", "facebook", "quote", "08:00"), ("tuesday", "facebook", "quote", "08:00"))
 CALM = "Morning light helps set the body clock."
 CRITICAL = "Light cures cancer."
 ALL_CHECKS = {*CHECK_TYPES, *RULE_CHECKS}
@@ -236,6 +237,28 @@ async def test_a_check_that_breaks_asks_a_human_and_never_passes(
         assert "the linter is away" in found["medical_claim"].recommendations
 
 
+async def test_what_could_not_be_checked_is_asked_about_before_what_only_might_be_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = piece_graph.check_limits
+    mild = Finding(rule="R", check_type="limits", severity="preferred", field="caption", start=0, end=1, quote="M")
+    posts: list[str] = []
+
+    def broken(post: Post) -> list[Finding]:
+        posts.append(post.caption) if post.caption not in posts else None
+        if post.caption == posts[0]:
+            return [*real(post), mild]
+        raise Unavailable("away")
+
+    monkeypatch.setattr(piece_graph, "check_limits", broken)
+    other = "Curtains keep out street light, and a lamp with a warm colour suits the evening."
+    async with open_newsroom(tmp_path, grid=TWO, script=writer(CALM, other, other)) as room:
+        await room.drafted()
+        reviews = await room.asked_reviews()
+        assert [str(review.result) for review in reviews] == ["manual_review", "warning"]
+        assert [str(review.severity) for review in reviews] == ["important", "preferred"]
+
+
 async def test_when_every_check_breaks_a_human_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No branch is left that leads on by itself."""
 
@@ -351,9 +374,6 @@ async def test_a_draft_with_gaps_that_passes_still_waits_under_flagged(tmp_path:
     script = Script(write=lambda _: quote(CALM, gaps=["no document names an hour"]))
     async with open_newsroom(tmp_path, grid=ONE, script=script, approval='"flagged"', rules_only_ok="true") as room:
         assert (await only_piece(room)).state is PieceState.WAITING
-
-
-TWO = (("monday", "facebook", "quote", "08:00"), ("tuesday", "facebook", "quote", "08:00"))
 
 
 async def test_two_pieces_of_one_text_are_not_both_approved(tmp_path: Path) -> None:

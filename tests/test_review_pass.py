@@ -264,6 +264,38 @@ def test_when_nothing_is_due_it_is_said_when_something_is(human: Human) -> None:
     )
 
 
+def test_a_name_or_a_reason_of_several_lines_forges_no_line(human: Human) -> None:
+    first, second, _ = [row["piece_id"] for row in human.week.ok("review", "list")]
+    forged = "fine\nrejected 1234@5678 by ben"
+    lines = human.week("review", "approve", first, "--by", f"ana {forged}").out
+    lines += human.week("review", "reject", second, "--reason", forged).out
+    for piece in (first, second):
+        lines += human.week("piece", "history", piece).out
+    assert not [line for line in lines.splitlines() if line.startswith("rejected 1234")]
+    assert human.week.ok("piece", "history", first)["revisions"][0]["reviewer"] == "ana fine rejected 1234@5678 by ben"
+
+
+def test_an_edit_of_words_leaves_platform_kind_and_media_alone(human: Human, tmp_path: Path) -> None:
+    week = human.week
+    first = week.ok("review", "list")[0]["piece_id"]
+    before = week.ok("review", "show", first)
+    for name in ("media", "platform", "content_type"):
+        refused = week("review", "edit", first, "--set", f"{name}=other")
+        assert (refused.code, "write FIELD=TEXT" in refused.complaint) == (2, True)
+    file = tmp_path / "post.json"
+    file.write_text(json.dumps({**before["post"], "media": ["ab" * 32]}))
+    assert "an edit changes the words" in week("review", "edit", first, "--file", str(file)).complaint
+    file.write_text(json.dumps(before["post"])[:-1] + ', "caption": "Another."}')
+    assert "'caption' stands twice" in week("review", "edit", first, "--file", str(file)).complaint
+    assert week.ok("review", "show", first) == before
+
+
+def test_one_piece_that_is_named_twice_is_decided_once(human: Human) -> None:
+    first = human.week.ok("review", "list")[0]
+    twice = human.week("review", "approve", first["piece_id"], f"{first['piece_id']}@{first['content_hash'][:12]}")
+    assert (twice.code, twice.out.count("approved"), twice.err) == (0, 2, ""), twice.out
+
+
 def test_ctrl_c_at_the_question_keeps_what_was_decided(week: Cli) -> None:
     process = subprocess.Popen(
         [*typed(week), "review"],

@@ -67,7 +67,7 @@ class Review(Row):
     result: CheckResult
     findings: int = 0
     severity: Severity | None = None
-    """The worst severity found; None when no rule fired."""
+    """The worst severity found; important when a check did not finish, None when no rule fired."""
     why: Text = ""
     """Why a human is asked."""
     decision: Decision = Decision.PENDING

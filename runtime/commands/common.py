@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from config.errors import BadInput, CopydeskError, Unavailable
+from config.errors import BadInput, CopydeskError, NotFound, Unavailable
 from config.vocabulary import nearest
 from runtime.commands import VERBS
 from runtime.commands.which import DEFAULT_BRAND as DEFAULT_BRAND
@@ -48,6 +48,8 @@ _PATIENCE = timedelta(seconds=20)
 _STOPPED = "interrupted; everything acknowledged is kept, the same command goes on"
 _NAMING = ("brand", "data_dir", "session", "week", "zone", "by", "agent", "until", "file")
 """Options that say which thing is meant: empty, they would mean another one than the operator thinks."""
+_ASKING = ("review", "publish", "why", "report", "memory", "list", "show", "search", "history", "diff")
+"""Verbs and parts that ask for what is there already: where nothing was ever made, somebody stands in the wrong folder."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -103,6 +105,7 @@ def add_verb(verbs: Any, name: str, help: str, **kwargs: Any) -> Parser:
     """A verb (or a verb's part) that takes the global options too."""
     parser: Parser = verbs.add_parser(name, help=help, description=help, **kwargs)
     add_global_options(parser, top=False)
+    parser.set_defaults(parser=parser)
     return parser
 
 
@@ -124,7 +127,9 @@ def dispatch(argv: list[str]) -> int:
                 ) from None
             if "\x00" in value:
                 raise BadInput("an argument holds a NUL character: remove it")
-        args = build_parser().parse_args(argv)
+        args, unknown = build_parser().parse_known_args(argv)
+        if unknown:  # refused by the verb that was typed, which knows its own options and help
+            args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         for flag in _NAMING:
             if getattr(args, flag, None) == "":  # a shell variable that is not set: nothing else is meant by it
                 raise BadInput(f"--{flag.replace('_', '-')} is empty: give it a value, or leave it out")
@@ -228,7 +233,8 @@ async def preferences_in(store: UserSessionsStore) -> dict[str, str]:
 def actor(args: argparse.Namespace, settings: Settings) -> str:
     """Who decides: --by, COPYDESK_REVIEWER, the preferred reviewer, else the login name."""
     said = getattr(args, "by", None) or settings.reviewer or getattr(args, "preferred", {}).get("reviewer")
-    return str(said or login())[:64]
+    # One line: a name is printed behind "approved by", and must not write a line of its own.
+    return " ".join(str(said or "").split())[:64] or login()
 
 
 def login() -> str:
@@ -257,6 +263,7 @@ async def opened(args: argparse.Namespace, *, any_brand: bool = False) -> AsyncI
 
     settings = load(args)
     fallback = {"brand": DEFAULT_BRAND} if any_brand and not default_brand(settings.data_dir) else {}
+    made = not settings.data_dir.exists()
     if args.brand or not settings.session_db.exists():
         # Before anything is opened: a misspelt brand leaves no data directory behind.
         find_brand_folder(brand_of(args, settings, fallback), settings.data_dir.absolute() / "brands")
@@ -264,7 +271,14 @@ async def opened(args: argparse.Namespace, *, any_brand: bool = False) -> AsyncI
         args.preferred = await preferences_in(runtime.user_sessions)
         brand = brand_of(args, settings, fallback | args.preferred)
         runtime.brand_folder(brand)
-        yield runtime, brand
+        wrong = made and (args.verb in _ASKING or getattr(args, "part", "") in _ASKING)
+        new = f"nothing was here: {settings.data_dir.absolute()} is new; go where you made it, or give --data-dir DIR"
+        try:
+            yield runtime, brand
+        except NotFound as error:
+            raise NotFound(f"{error}; {new}" if wrong else str(error)) from error
+        if wrong:
+            print(f"note: {new}", file=sys.stderr)
 
 
 async def run_threads(

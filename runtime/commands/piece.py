@@ -245,14 +245,16 @@ async def piece_history(args: argparse.Namespace) -> int:
         )
     lines = [f"piece {piece.id}: {piece.state}"]
     for row, entry in zip(rows, shape, strict=True):
-        marks = [name for name in ("present", "sealed") if entry[name]]
+        marks = [
+            word for name, word in (("present", "(the text now)"), ("sealed", "(approved to go out)")) if entry[name]
+        ]
         lines.append(
             f"{when(row.created_at, zone)}  {row.content_hash[:12]}  run {row.run}  by {row.author} {' '.join(marks)}".rstrip()
         )
         if entry["checks"]:
             lines.append("  checks: " + ", ".join(f"{k} {v}" for k, v in sorted(dict(entry["checks"]).items())))  # type: ignore[call-overload]
         if entry["decision"]:
-            why = f": {entry['decision_reason']}" if entry["decision_reason"] else ""
+            why = f": {' '.join(str(entry['decision_reason']).split())}" if entry["decision_reason"] else ""
             by = f" by {entry['reviewer']}" if entry["reviewer"] else ""
             lines.append(f"  review: {entry['decision']}{by}{why}")
     emit(args, {"piece_id": piece.id, "state": str(piece.state), "revisions": shape}, "\n".join(lines))

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from memory.rows.content import Post
 
 _HEAD = re.compile(r"=== ([a-z_]+)(?:\[(\d{1,3})\])? ===")
-_FIXED = ("platform", "content_type", "media")
+FIXED = ("platform", "content_type", "media")
+"""What an edit of the words leaves alone."""
 _HELP = """\
 # Change the text below the === lines and save. Lines that begin with # up to the first === line are not part of it.
 # A list (slides, parts, hashtags...) takes one more item by one more === line, and loses one with its === line.
@@ -41,12 +42,12 @@ def from_text(text: str, post: Post) -> Post:
 
     from memory.rows.content import Post
 
-    values: dict[str, Any] = {name: getattr(post, name) for name in _FIXED}
+    values: dict[str, Any] = {name: getattr(post, name) for name in FIXED}
     lists: dict[str, list[tuple[int, int, str]]] = {}
     shown = {(head, said): whole for field, whole in post.fields() for head, _, said in _blocks(_block(field, whole))}
     for count, (name, n, said) in enumerate(_blocks(text)):
-        if name not in Post.model_fields or name in _FIXED:
-            known = ", ".join(field for field in Post.model_fields if field not in _FIXED)
+        if name not in Post.model_fields or name in FIXED:
+            known = ", ".join(field for field in Post.model_fields if field not in FIXED)
             raise BadInput(f"=== {name} ===: a post has no such field: there are {known}")
         said = shown.get((name, said), said) if said else ""
         if isinstance(getattr(post, name), tuple):

@@ -180,7 +180,7 @@ def _parse_targets(args: argparse.Namespace) -> list[tuple[str, str]]:
                 f"content hash {content_hash[:70]!r} must be 8 to 64 hex digits, as `review list` prints them"
             )
         wanted.append((parse_ref(name, what="piece"), content_hash))
-    return wanted
+    return [*dict.fromkeys(wanted)]
 
 
 async def _targets(records: Records, args: argparse.Namespace, wanted: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -196,7 +196,7 @@ async def _targets(records: Records, args: argparse.Namespace, wanted: list[tupl
         piece = await find_piece(records, ref)
         # A hash that is not the present one is carried on as given: deciding it answers that other bytes are pending.
         targets.append((piece.id, piece.content_hash if piece.content_hash.startswith(content_hash) else content_hash))
-    return targets
+    return [*dict.fromkeys(targets)]
 
 
 async def review_decide(args: argparse.Namespace, verb: str) -> int:
@@ -263,7 +263,7 @@ async def review_decide(args: argparse.Namespace, verb: str) -> int:
                 if result["error"]:
                     fail(result["error"])
                 else:
-                    note = f" ({result['reason']})" if result["reason"] else ""
+                    note = f" ({' '.join(result['reason'].split())})" if result["reason"] else ""
                     note += (
                         "" if result["won"] else f" (decided before by {result['by']}; a new reason is not recorded)"
                     )

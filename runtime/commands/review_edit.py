@@ -11,6 +11,7 @@ from typing import Any
 
 from config.errors import BadInput, Conflict
 from runtime.commands.common import FINDINGS, INTERRUPTED, OK, actor, emit, next_command, opened, run_threads
+from runtime.commands.post_text import FIXED
 from runtime.commands.review_view import edit_words, load_view
 
 
@@ -42,10 +43,9 @@ async def review_edit(args: argparse.Namespace) -> int:
             place, equals, text = change.partition("=")
             found = re.fullmatch(r"([a-z_]+)(?:\[(\d{1,3})\])?", place)
             name = found[1] if found else ""
-            if not equals or not found or name not in Post.model_fields:
-                raise BadInput(
-                    f"--set {change[:60]!r}: write FIELD=TEXT or FIELD[N]=TEXT with one of {', '.join(Post.model_fields)}"
-                )
+            if not equals or not found or name not in Post.model_fields or name in FIXED:
+                known = ", ".join(field for field in Post.model_fields if field not in FIXED)
+                raise BadInput(f"--set {change[:60]!r}: write FIELD=TEXT or FIELD[N]=TEXT with one of {known}")
             if found[2] is None:
                 parts = [part for part in text.split("\n\n") if part.strip()]
                 values[name] = parts if isinstance(values[name], list) else text
@@ -60,6 +60,10 @@ async def review_edit(args: argparse.Namespace) -> int:
             raise BadInput(
                 f"{args.file or '--set'}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
             ) from None
+        if post.media != revision.post.media:
+            raise BadInput(
+                f"{args.file}: media: an edit changes the words; leave `media` as `review show --json` prints it"
+            )
         post, followed = follow(revision.post, post)
         await edit(runtime, brand, piece.id, post, by=actor(args, runtime.settings), reason=args.reason, seen=piece)
 
@@ -97,9 +101,16 @@ def followed_line(names: list[str]) -> list[str]:
 
 def _read_post(path: str) -> tuple[dict[str, Any], str]:
     """The post in the file; and the hash of the bytes that it was made from, where the file says so."""
+
+    def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"{twice!r} stands twice")
+        return dict(pairs)
+
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig")
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_once)
     except OSError as error:
         raise BadInput(f"--file {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
