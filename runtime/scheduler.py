@@ -311,16 +311,17 @@ async def next_theme(records: Records, profile: BrandProfile, schedule: Schedule
     """
     rule = rule_of(schedule)
     themes = {theme.name: theme for theme in profile.themes}
-    order = [name for name in rule.themes or themes if name in themes]
+    listed = list(rule.themes or themes)
+    last = await _last_theme(records, schedule)
+    if last in listed:  # also when the brand has dropped it since: the turn goes on behind it
+        turn = listed.index(last) + 1
+        listed = listed[turn:] + listed[:turn]
+    order = [name for name in listed if name in themes]
     if not order:
         what = f"its themes {', '.join(rule.themes)} are" if rule.themes else "a theme is"
         raise BadInput(
             f"schedule {schedule.name!r}: {what} not in brand {profile.name!r}: add [[theme]] to its themes.toml"
         )
-    last = await _last_theme(records, schedule)
-    if last in order:
-        turn = order.index(last) + 1
-        order = order[turn:] + order[:turn]
     if rule.themes:
         return themes[order[0]]
     ago: dict[str, int] = {}

@@ -164,6 +164,7 @@ def test_trigger_makes_next_week_now_and_says_when_that_is_planned_already(acme:
     result = acme("schedule", "trigger", "other")
     assert result.code == 1
     assert f"planned already by session {fired['session_id']}" in result.out
+    assert f"cycle run --theme THEME --week {fired['week']} --replan" in result.out
     assert len(acme.ok("session", "list")) == 1
 
 
@@ -211,3 +212,38 @@ def test_a_schedule_that_nobody_fires_is_a_finding_unless_it_is_paused(acme: Cli
     assert [shown["due"] for shown in acme.ok("schedule", "list")] == [True, False]
     acme.ok("schedule", "pause", "late")
     assert findings(acme) == []
+
+
+def test_list_says_who_holds_a_schedule_and_why(acme: Cli) -> None:
+    acme.ok(*MONDAYS)
+    held = acme("schedule", "pause", "weekly", "--by", "Ada", "--reason", "holidays\nuntil May \x1b[31m")
+    assert "paused by Ada: holidays until May" in held.out
+    page = acme("schedule", "list").out
+    assert "weekly  paused by Ada: holidays until May" in page
+    assert "\x1b" not in page
+
+
+def test_list_says_what_keeps_a_schedule_from_firing(acme: Cli) -> None:
+    acme.ok(*MONDAYS)
+    (acme.data_dir / "brands" / "acme" / "themes.toml").write_text("")
+    [shape] = acme.ok("schedule", "list")
+    assert (shape["next_theme"], "add [[theme]]" in shape["problem"]) == ("", True)
+    assert "weekly  cannot fire: schedule 'weekly': a theme is not in brand 'acme'" in acme("schedule", "list").out
+
+
+def test_a_week_that_is_planned_already_is_told_before_and_after_a_schedule_finds_it(acme: Cli) -> None:
+    acme.ok(*MONDAYS)
+    [before] = acme.ok("schedule", "list")
+    assert before["next_planned_by"] == ""
+    made = acme.ok("cycle", "run", "--theme", "small-thanks", "--week", before["next_week"], "--type", "quote")
+    [after] = acme.ok("schedule", "list")
+    assert after["next_planned_by"] == made["session_id"]
+    told = f"weekly  {before['next_week']} is planned already by session {made['session_id']}: it stays as it is"
+    assert told in acme("schedule", "list").out
+
+
+def test_a_second_schedule_is_told_of_the_first(acme: Cli) -> None:
+    assert acme(*MONDAYS).err == ""
+    second = acme("schedule", "add", "nightly", "--day", "tue", "--at", "06:00")
+    assert second.complaint == "note: there are other schedules (weekly): a week is made once, by whichever fires first"
+    assert acme(*MONDAYS).complaint.startswith("note: there are other schedules (nightly)")

@@ -263,6 +263,21 @@ async def test_two_schedules_keep_their_own_turns(desk: Desk) -> None:
     assert await desk.theme() == "two"
 
 
+@pytest.mark.parametrize("dropped", ["one", "two", "three"])
+async def test_a_theme_that_the_brand_drops_while_it_is_in_turn_leaves_the_turn_where_it_is(
+    desk: Desk, dropped: str
+) -> None:
+    await desk.add(themes=("one", "two", "three"))
+    assert await themes_of(desk, 2) == ["one", "two"]
+    file = desk.room.runtime.brand_folder(BRAND) / "themes.toml"
+    kept = [name for name in THEMES if name != dropped]
+    file.write_text("".join(f'[[theme]]\nname = "{name}"\ntitle = "A week of {name}"\n' for name in kept))
+    turn = [name for name in ("three", "one", "two", "three") if name != dropped]
+    desk.clock.step(WEEK)
+    await desk.scheduler.look("weekly")
+    assert await desk.theme() == turn[0]
+
+
 # What a person has to mend
 
 

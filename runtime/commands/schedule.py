@@ -7,7 +7,7 @@ import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from config.errors import BadInput, Conflict, NotFound, UsageError
+from config.errors import BadInput, Conflict, NotFound
 from runtime.commands.common import (
     FINDINGS,
     OK,
@@ -16,24 +16,23 @@ from runtime.commands.common import (
     add_verb,
     brand_of,
     emit,
+    fail,
     load,
     next_command,
     opened,
     preferred,
     run_async,
 )
+from runtime.commands.schedule_view import fire_shape, remarks, schedule_shape, sentence, told
 
 if TYPE_CHECKING:
     from datetime import time
 
     from config.brand_profile import BrandProfile
     from memory.records.protocol import Records
-    from memory.rows.publication import Schedule, ScheduleFire
-    from runtime.compose import Runtime
+    from memory.rows.publication import Schedule
     from runtime.scheduler import Rule
 
-SHOWN = 5
-"""Fires of each schedule that `list` shows."""
 LATE = timedelta(minutes=10)
 """How long after its slot a schedule that nobody has fired is a finding of `doctor`; workers look within a minute."""
 REPORTED = timedelta(days=14)
@@ -180,8 +179,14 @@ async def schedule_add(args: argparse.Namespace) -> int:
             found = new_schedule(brand, name, rule, runtime.clock.now())
             await records.put(found)
         await runtime.queue.enqueue(fire_task(found))
-        shape = await _shape(runtime, records, found, [])
-    emit(args, shape, f"{_sentence(shape)}\nfired by any `worker`; start one: {next_command(args, 'worker')}")
+        shape = await schedule_shape(runtime, records, found, [])
+        others = [row.name for row in await records.list_rows(Schedule) if row.name != name]
+    if others:
+        fail(
+            f"there are other schedules ({', '.join(others)}): a week is made once, by whichever fires first",
+            label="note",
+        )
+    emit(args, shape, f"{sentence(shape)}\nfired by any `worker`; start one: {next_command(args, 'worker')}")
     return OK
 
 
@@ -195,17 +200,17 @@ async def schedule_list(args: argparse.Namespace) -> int:
         records = runtime.records.for_brand(brand)
         rows = await records.list_rows(Schedule)
         fires = await list_fires(records, since=runtime.clock.now() - timedelta(days=366)) if rows else []
-        shapes = [await _shape(runtime, records, row, fires) for row in rows]
+        shapes = [await schedule_shape(runtime, records, row, fires) for row in rows]
     cells = [
         [s["schedule"], "due" if s["due"] else s["status"], f"{s['day']} {s['at']}", s["next_local"] or "-", s["next_utc"] or "-",
          s["next_week"] or "-", s["next_theme"] or "-", s["zone"]]
         for s in shapes
     ]  # fmt: skip
     headers = ["schedule", "status", "every", "next, local", "next, UTC", "makes", "theme", "zone"]
-    lines = [table(headers, cells)]
+    lines = [table(headers, cells), *(line for shape in shapes for line in remarks(shape))]
     for shape in shapes:
         for fire in shape["fires"]:
-            lines.append(f"{shape['schedule']}  {fire['local_slot']}  {fire['week']}  {_told(fire)}")
+            lines.append(f"{shape['schedule']}  {fire['local_slot']}  {fire['week']}  {told(fire)}")
     if not shapes:
         lines.append(f"add one: {next_command(args, 'schedule add weekly --day mon --at 06:00')}")
     emit(args, shapes, "\n".join(lines))
@@ -234,8 +239,8 @@ async def schedule_hold(args: argparse.Namespace, verb: str) -> int:
         )
         if verb == "resume":
             await runtime.queue.enqueue(fire_task(schedule))
-        shape = await _shape(runtime, records, schedule, [])
-    emit(args, shape, _sentence(shape))
+        shape = await schedule_shape(runtime, records, schedule, [])
+    emit(args, shape, sentence(shape))
     return OK
 
 
@@ -273,8 +278,11 @@ async def schedule_trigger(args: argparse.Namespace) -> int:
         week = next_cycle_key(runtime.clock.now(), schedule.zone)
         await next_theme(records, runtime.profile(brand), schedule, week)
         fire = await Scheduler(records, runtime.clock, cycle_starter(runtime, records)).trigger(schedule)
-        shape = {"schedule": schedule.name, **_fire(fire)}
-    text = f"{schedule.name}  {shape['local_slot']}  {shape['week']}  {_told(shape)}"
+        shape = {"schedule": schedule.name, **fire_shape(fire)}
+    text = f"{schedule.name}  {shape['local_slot']}  {shape['week']}  {told(shape)}"
+    if fire.outcome is FireOutcome.PLANNED:
+        again = next_command(args, f"cycle run --theme THEME --week {shape['week']} --replan")
+        text += f"\nto plan it anew: {again}"
     if fire.outcome is FireOutcome.FIRED:
         text += (
             f"\nany `worker` does the work, or here and now: {next_command(args, f'session resume {fire.session_id}')}"
@@ -298,7 +306,7 @@ async def look_at_schedules(records: Records, now: datetime) -> list[tuple[str, 
     for fire in fires:
         if fire.schedule not in {row.name for row in rows}:
             continue  # removed: what it left undone is meant to stay so
-        told = _fire(fire)
+        told = fire_shape(fire)
         what = f"schedule {fire.schedule}: the slot {fire.local_slot} ({told['week']})"
         if fire.outcome == "missed":
             found.append((f"{what} was missed", f"--brand {fire.brand} schedule trigger {fire.schedule}"))
@@ -316,74 +324,3 @@ async def _find(records: Records, name: str) -> Schedule:
         there = ", ".join(rows) or "none: add one with `schedule add`"
         raise NotFound(f"schedule {name[:80]!r} is not known{nearest(name, list(rows))}; there are: {there}")
     return rows[name]
-
-
-async def _shape(runtime: Runtime, records: Records, schedule: Schedule, fires: list[ScheduleFire]) -> dict[str, Any]:
-    """What --json prints of a schedule. What a paused one would fire next is not known."""
-    from config.brand_profile import DAYS
-    from graphs.weekly import week_after
-    from memory.rows.brand import Control
-    from runtime.scheduler import next_theme, pause_control, rule_of
-
-    rule = rule_of(schedule)
-    flag = await records.find(Control, name=pause_control(schedule.name))
-    held = flag is not None and flag.value == "on"
-    slot = rule.weekly.nearest(schedule.next_at)
-    week = week_after(slot.local)
-    try:
-        theme = (await next_theme(records, runtime.profile(schedule.brand), schedule, week)).name
-    except (UsageError, NotFound):
-        theme = ""  # the folder is broken or has lost its themes: `doctor` says so, and listing goes on
-    return {
-        "schedule": schedule.name,
-        "status": "paused" if held else schedule.status,
-        "day": DAYS[rule.weekly.weekday - 1],
-        "at": rule.weekly.at.isoformat(timespec="minutes"),
-        "zone": schedule.zone,
-        "themes": list(rule.themes),
-        "platforms": list(rule.platforms),
-        "types": list(rule.types),
-        "due": not held and slot.at <= runtime.clock.now(),
-        "next_local": "" if held else slot.local,
-        "next_utc": "" if held else slot.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "resolution": "" if held else slot.resolution,
-        "next_week": "" if held else week,
-        "next_theme": "" if held else theme,
-        "paused_by": flag.by if held and flag else "",
-        "reason": flag.reason if held and flag else "",
-        "fires": [_fire(fire) for fire in fires if fire.schedule == schedule.name][:SHOWN],
-    }
-
-
-def _fire(fire: ScheduleFire) -> dict[str, Any]:
-    from graphs.weekly import week_after
-
-    return {
-        "local_slot": fire.local_slot,
-        "week": week_after(fire.local_slot),
-        "outcome": str(fire.outcome),
-        "session_id": fire.session_id,
-        "decided_at": fire.fired_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
-
-
-def _told(fire: dict[str, Any]) -> str:
-    """What became of a fire, in words."""
-    return {
-        "fired": f"fired: session {fire['session_id']}"
-        if fire["session_id"]
-        else "fired: its session is about to start",
-        "planned": f"planned already by session {fire['session_id']}",
-        "missed": "missed: the week was over",
-        "coalesced": "coalesced: a later slot was due as well, and fired",
-    }[fire["outcome"]]
-
-
-def _sentence(shape: dict[str, Any]) -> str:
-    when = f"{shape['schedule']}: {shape['day']} {shape['at']} {shape['zone']}"
-    if shape["status"] == "paused":
-        return f"{when}, paused" + (f" by {shape['paused_by']}" if shape["paused_by"] else "")
-    shifted = "" if shape["resolution"] == "ok" else f", {shape['resolution']}"
-    theme = f" with {shape['next_theme']}" if shape["next_theme"] else ""
-    soon = f"{'due' if shape['due'] else 'next'} {shape['next_local']} ({shape['next_utc']}{shifted})"
-    return f"{when}, {soon}, makes {shape['next_week']}{theme}"
