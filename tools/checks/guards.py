@@ -68,6 +68,8 @@ def negated(sentence: Sentence, start: int, end: int) -> bool:
         between = sentence.folded.text[sentence.tokens[n].end : sentence.tokens[start].start]
         if word in ("no", "nothing", "none") and "," in between:
             continue
+        if word in ("no", "zero") and n == start - 1 and n and words[n - 1] in ("and", "with", "now"):
+            return False  # "strong bones and no polyps" is what it promises
         if word in ("no", "zero") and "and" in words[n + 1 : start]:
             continue  # "no experience needed, and earn": what it denies ends before the promise
         following = words[n + 1] if n + 1 < len(words) else ""
@@ -117,6 +119,8 @@ def advice(sentence: Sentence, start: int, end: int) -> bool:
             "not meant to",
             "cannot replace",
             "no substitute",
+            "away from children",
+            "reach of children",
             "no replacement",
             "for coeliacs",
             "for celiacs",
@@ -334,6 +338,8 @@ def awareness(sentence: Sentence, start: int, end: int) -> bool:
         "PRODUCT" in tag and token.text not in _GIVING
         for tag, token in zip(sentence.tags, sentence.tokens, strict=True)
     )
+    if {"helps", "survivors"} <= {token.text for token in sentence.tokens}:
+        return False
     return sentence.has("AWARENESS") and not sold and not sentence.has("STRONG", 0, start)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from tools.checks.rules import Sentence
 
@@ -22,7 +23,7 @@ _HOUSEHOLD = _of(
 )
 _SHOWN = _of(
     """film movie museum exhibition novel documentary memoir library lecture author festival gallery theatre
-    theater play podcast biography bestseller poem poet song band album"""
+    theater play podcast parking entrance wing ward biography bestseller poem poet song band album"""
 )
 _PRACTICE = _of(
     """music playlist walk walks walking yoga meditation meditate breathing breath breathe journal journaling class
@@ -122,6 +123,12 @@ def negated_before(sentence: Sentence, start: int, end: int) -> bool:
     return any(word in _REFUSES for word in words)
 
 
+def looks_of(sentence: Sentence, start: int, end: int) -> bool:
+    """The appearance or the look of something is spoken of, by that word."""
+    words = sentence.words(max(0, start - 4), end)
+    return "appearance" in words or any(a == "look" and b == "of" for a, b in pairwise(words))
+
+
 def idiom(sentence: Sentence, start: int, end: int) -> bool:
     """A cure for a dull day: nothing of a body stands in the sentence."""
     if any(sentence.has(name) for name in ("DISEASE", "AILMENT", "SIGN", "BODY", "ORGAN", "DRUG", "FUNCTION")):
@@ -157,6 +164,7 @@ SUBJECTS: dict[str, Callable[[Sentence, int, int], bool]] = {
     "negated_before": negated_before,
     "federal": federal,
     "idiom": idiom,
+    "looks_of": looks_of,
     "perceived": perceived,
 }
 """The guards of this page, by the names that rules use."""
