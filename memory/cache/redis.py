@@ -6,7 +6,6 @@ Redis ends lifetimes by itself. A cache opened with any other clock than the sys
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,30 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from config.clock import Clock, SystemClock, to_millis
-from config.errors import BadInput
 from config.ids import parse_slug
 from memory.cache.protocol import Held
 from memory.cache.redis_reviews import RedisReviewIndex
+from memory.cache.rules import NANO, UNCLAIMED_HOLDS, lifetime_millis, nano_of
 from memory.json_text import to_json_text
 from memory.redis_client import RedisServer, open_redis
 
 SCRIPT = (Path(__file__).parent / "redis.lua").read_text("utf-8")
-_NANO = 10**9
-_UNCLAIMED_MS = 2 * 24 * 3600 * 1000
-"""How long `set_hold` on an unknown envelope waits for a rebuild: longer than any day's envelope is asked for."""
+_UNCLAIMED_MS = UNCLAIMED_HOLDS // timedelta(milliseconds=1)
 _ITEMS = 2000  # a rebuild sends so many at a time: a script's arguments have a bound
-
-
-def _nano(amount: float, *, what: str) -> str:
-    if not math.isfinite(amount) or amount < 0 or amount > 1e9:
-        raise BadInput(f"{what} {amount!r} is not an amount of money: give 0 to 1e9 US dollars")
-    return str(round(amount * _NANO))
-
-
-def _lifetime(ttl: timedelta, *, what: str) -> int:
-    if ttl <= timedelta(0):
-        raise BadInput(f"{what}: ttl {ttl} is not positive: use delete to forget a key")
-    return max(1, ttl // timedelta(milliseconds=1))
 
 
 class RedisCache:
@@ -62,22 +47,22 @@ class RedisCache:
 
     async def put(self, key: str, value: Any, *, ttl: timedelta, content_type: str = "api_result") -> None:
         text = to_json_text(value, what=f"cache value {key!r}")
-        await self._do("put", key, text, _lifetime(ttl, what=f"cache key {key!r}"))
+        await self._do("put", key, text, lifetime_millis(ttl, what=f"cache key {key!r}"))
 
     async def delete(self, key: str) -> None:
         await self._do("delete", key)
 
     async def hold(self, key: str, item: str, amount: float, *, ceiling: float) -> Held:
-        asked = _nano(amount, what=f"hold {item!r} of {key!r}")
-        bound = _nano(ceiling, what=f"ceiling of {key!r}")
+        asked = nano_of(amount, what=f"hold {item!r} of {key!r}")
+        bound = nano_of(ceiling, what=f"ceiling of {key!r}")
         return Held((await self._do("hold", key, item, asked, bound)).decode())
 
     async def set_hold(self, key: str, item: str, amount: float) -> None:
-        await self._do("set_hold", key, item, _nano(amount, what=f"hold {item!r} of {key!r}"), _UNCLAIMED_MS)
+        await self._do("set_hold", key, item, nano_of(amount, what=f"hold {item!r} of {key!r}"), _UNCLAIMED_MS)
 
     async def rebuild_holds(self, key: str, items: Mapping[str, float], *, ttl: timedelta) -> None:
-        lifetime = _lifetime(ttl, what=f"envelope {key!r}")
-        rows = [(item, _nano(amount, what=f"hold {item!r} of {key!r}")) for item, amount in items.items()]
+        lifetime = lifetime_millis(ttl, what=f"envelope {key!r}")
+        rows = [(item, nano_of(amount, what=f"hold {item!r} of {key!r}")) for item, amount in items.items()]
         # Made known by the last part alone; until then each part is set as the cost of a call is, unless it is there.
         *parts, last = [rows[start : start + _ITEMS] for start in range(0, max(1, len(rows)), _ITEMS)]
         for part in parts:
@@ -86,7 +71,7 @@ class RedisCache:
 
     async def held(self, key: str) -> float | None:
         total = await self._do("held", key)
-        return None if total is None else int(total) / _NANO
+        return None if total is None else int(total) / NANO
 
     async def sweep(self) -> int:
         """Delete what is over by a clock that the server does not know; how many entries went."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,28 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from config.clock import Clock, to_millis
-from config.errors import BadInput
 from config.ids import parse_slug
 from memory.cache.protocol import Held
+from memory.cache.rules import NANO, UNCLAIMED_HOLDS, lifetime_millis, nano_of
 from memory.json_text import to_json_text
 from memory.session_schema import APPLICATION_ID, MIGRATIONS
 from memory.sqlite_file import SqliteFile, open_sqlite_file
-
-_NANO = 10**9
-_UNCLAIMED_HOLDS = timedelta(days=2)
-"""How long `set_hold` on an unknown envelope waits for a rebuild: longer than any day's envelope is asked for."""
-
-
-def _nano(amount: float, *, what: str) -> int:
-    if not math.isfinite(amount) or amount < 0 or amount > 1e9:
-        raise BadInput(f"{what} {amount!r} is not an amount of money: give 0 to 1e9 US dollars")
-    return round(amount * _NANO)
-
-
-def _lifetime(ttl: timedelta, *, what: str) -> int:
-    if ttl <= timedelta(0):
-        raise BadInput(f"{what}: ttl {ttl} is not positive: use delete to forget a key")
-    return ttl // timedelta(milliseconds=1)
 
 
 class SqliteCache:
@@ -67,7 +50,7 @@ class SqliteCache:
             key,
             to_json_text(value, what=f"cache value {key!r}"),
             content_type,
-            now + _lifetime(ttl, what=f"cache key {key!r}"),
+            now + lifetime_millis(ttl, what=f"cache key {key!r}"),
             now,
         )
 
@@ -92,8 +75,8 @@ class SqliteCache:
 
     async def hold(self, key: str, item: str, amount: float, *, ceiling: float) -> Held:
         place = (self._brand, key)
-        asked = _nano(amount, what=f"hold {item!r} of {key!r}")
-        bound = _nano(ceiling, what=f"ceiling of {key!r}")
+        asked = nano_of(amount, what=f"hold {item!r} of {key!r}")
+        bound = nano_of(ceiling, what=f"ceiling of {key!r}")
         now = self._now()
 
         def reserve(connection: sqlite3.Connection) -> Held:
@@ -112,7 +95,7 @@ class SqliteCache:
 
     async def set_hold(self, key: str, item: str, amount: float) -> None:
         place = (self._brand, key)
-        nano = _nano(amount, what=f"hold {item!r} of {key!r}")
+        nano = nano_of(amount, what=f"hold {item!r} of {key!r}")
         now = self._now()
 
         def settle(connection: sqlite3.Connection) -> None:
@@ -123,9 +106,9 @@ class SqliteCache:
 
     async def rebuild_holds(self, key: str, items: Mapping[str, float], *, ttl: timedelta) -> None:
         place = (self._brand, key)
-        rows = [(*place, item, _nano(amount, what=f"hold {item!r} of {key!r}")) for item, amount in items.items()]
+        rows = [(*place, item, nano_of(amount, what=f"hold {item!r} of {key!r}")) for item, amount in items.items()]
         now = self._now()
-        expires_at = now + _lifetime(ttl, what=f"envelope {key!r}")
+        expires_at = now + lifetime_millis(ttl, what=f"envelope {key!r}")
 
         def rebuild(connection: sqlite3.Connection) -> None:
             _drop_expired(connection, place, now)
@@ -156,7 +139,7 @@ class SqliteCache:
             )
 
         total = await self._file.read(look)
-        return None if total is None else total / _NANO
+        return None if total is None else total / NANO
 
 
 def _is_known(connection: sqlite3.Connection, place: tuple[str, str], now: int) -> bool:
@@ -194,7 +177,7 @@ class SqliteCacheStore:
 
     async def sweep(self) -> int:
         now = to_millis(self._clock.now())
-        unclaimed = to_millis(self._clock.now() - _UNCLAIMED_HOLDS)
+        unclaimed = to_millis(self._clock.now() - UNCLAIMED_HOLDS)
 
         def remove(connection: sqlite3.Connection) -> int:
             gone = 0

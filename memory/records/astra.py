@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from config.clock import Clock, to_millis
-from config.errors import Conflict, Damaged, NotFound, SettingsError, Unavailable, Unsupported
+from config.errors import Damaged, SettingsError, Unavailable, Unsupported
 from config.ids import name_id, parse_slug
 from memory.astra_client import CHUNK, IN_VALUES, AstraDatabase, open_astra_database
 from memory.astra_schema import PERMITS
@@ -25,6 +25,7 @@ from memory.records.all_brands import AllBrands
 from memory.records.astra_rows import behind, decode, encode, indexed, key_of, server_filter, to_columns, value_of
 from memory.records.decisions import decision_of
 from memory.records.protocol import ALL_BRANDS, Capability, Decision, Once, Records, RecordsStore, Scored
+from memory.records.rules import absent, check_brand, check_vector_search, foreign
 from memory.rows import ROW_TYPES
 from memory.rows.row import Row
 
@@ -103,8 +104,7 @@ class AstraRecords:
     async def get(self, row_type: type[R], **key: Any) -> R:
         row = await self.find(row_type, **key)
         if row is None:
-            named = ", ".join(f"{name}={value!r}" for name, value in key.items())
-            raise NotFound(f"{row_type.table}: brand {self._brand!r} has no row with {named}: check id and --brand")
+            raise absent(row_type, self._brand, key)
         return row
 
     async def find(self, row_type: type[R], **key: Any) -> R | None:
@@ -188,8 +188,7 @@ class AstraRecords:
 
     async def put(self, *rows: Row) -> None:
         for row in rows:
-            if row.brand != self._brand:
-                raise _others_row(row)
+            check_brand(row, self._brand)
         sent = [(type(row), encode(row.model_copy(update={"row_version": row.row_version + 1}))) for row in rows]
         self._lease.ensure_held()
         by_type: dict[type[Row], list[dict[str, Any]]] = {}
@@ -207,7 +206,7 @@ class AstraRecords:
         keys = [{name: row[name] for name in row_type.key.columns} for row in rows]
         for key, found in (await self._at(row_type, keys, ["brand"])).items():
             if found["brand"] != self._brand:
-                raise Conflict(f"{row_type.table} {key!r} belongs to another brand: use an id of this brand's own")
+                raise foreign(row_type, key)
 
     async def delete(self, row_type: type[R], **key: Any) -> None:
         stored = to_columns(row_type, schema.full_key(row_type, self._brand, key))
@@ -231,7 +230,7 @@ class AstraRecords:
         min_score: float = 0.0,
         **equals: Any,
     ) -> list[Scored[R]]:
-        column = schema.check_vector_search(row_type, limit)
+        column = check_vector_search(row_type, limit)
         if limit > NEAREST_LIMIT:
             raise Unsupported(
                 f"a search of {row_type.table} for {limit} rows: AstraDB returns at most {NEAREST_LIMIT}, ask for no more"
@@ -262,8 +261,7 @@ class AstraRecords:
         raise Unsupported("AstraDB tables have no text index on every kind of database: search by vector")
 
     async def create_once(self, kind: str, key: str, row: R, *, token: str) -> Once[R]:
-        if row.brand != self._brand:
-            raise _others_row(row)
+        check_brand(row, self._brand)
         decision_id = self._decision_id(kind, key)
         document = {
             "_id": decision_id,
@@ -306,10 +304,6 @@ def _chunks(sent: Sequence[tuple[type[Row], dict[str, Any]]]) -> Iterator[tuple[
         if len(chunk) == CHUNK or n + 1 == len(sent) or sent[n + 1][0] is not row_type:
             yield row_type, chunk
             chunk = []
-
-
-def _others_row(row: Row) -> Conflict:
-    return Conflict(f"{row.table} {row.key_values()!r} belongs to brand {row.brand!r}: use that brand's records")
 
 
 def _lacking(kind: str, key: str, error: KeyError) -> Damaged:

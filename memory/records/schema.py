@@ -292,14 +292,6 @@ def over_all_brands(row_type: type[Row], equals: Mapping[str, Any]) -> dict[str,
     return index_filter(row_type, equals)
 
 
-def check_vector_search(row_type: type[Row], limit: int) -> str:
-    """The column of this table that is searched. Raises Unsupported where there is none, ValueError for a negative limit."""
-    if row_type.vector is None:
-        raise Unsupported(f"{row_type.table} has no vectors to search: `find_by` one of {', '.join(row_type.indexes)}")
-    check_limit(limit)
-    return row_type.vector
-
-
 def check_limit(limit: int | None) -> None:
     """Raises ValueError for a negative limit."""
     if limit is not None and limit < 0:

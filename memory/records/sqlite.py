@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from config.clock import Clock, to_millis
-from config.errors import Conflict, NotFound, SettingsError, Unsupported
+from config.errors import SettingsError, Unsupported
 from config.ids import parse_slug
 from memory.lease import LeaseGuard, Unleased
 from memory.records import schema
@@ -27,6 +27,7 @@ from memory.records.migrations import (
     text_search_state,
 )
 from memory.records.protocol import ALL_BRANDS, Capability, Decision, Once, Records, RecordsStore, Scored
+from memory.records.rules import absent, check_brand, check_vector_search, foreign
 from memory.records.vectors import Matrices, forget_changes
 from memory.rows import ROW_TYPES, LedgerStep
 from memory.rows.row import Row
@@ -147,8 +148,7 @@ class SqliteRecords:
     async def get(self, row_type: type[R], **key: Any) -> R:
         row = await self.find(row_type, **key)
         if row is None:
-            named = ", ".join(f"{name}={value!r}" for name, value in key.items())
-            raise NotFound(f"{row_type.table}: brand {self._brand!r} has no row with {named}: check id and --brand")
+            raise absent(row_type, self._brand, key)
         return row
 
     async def find(self, row_type: type[R], **key: Any) -> R | None:
@@ -205,8 +205,7 @@ class SqliteRecords:
 
     async def put(self, *rows: Row) -> None:
         for row in rows:
-            if row.brand != self._brand:
-                raise _others_row(row)
+            check_brand(row, self._brand)
         stored = [
             (type(row), schema.encode_row(row.model_copy(update={"row_version": row.row_version + 1}))) for row in rows
         ]
@@ -225,7 +224,7 @@ class SqliteRecords:
             if db.execute(
                 f'SELECT 1 FROM "{row_type.table}" WHERE {conditions} AND brand <> ?', (*key, self._brand)
             ).fetchone():
-                raise _foreign(row_type, key)
+                raise foreign(row_type, tuple(key))
 
     def _write(self, db: sqlite3.Connection, row_type: type[Row], rows: Sequence[Mapping[str, Any]]) -> None:
         self._lease.ensure_held()  # again: the write may have waited in line, or for another process
@@ -233,7 +232,7 @@ class SqliteRecords:
         for values in rows:
             written = db.execute(statement, tuple(values.values())).fetchone()
             if written is None:
-                raise _foreign(row_type, [values[name] for name in row_type.key.columns])
+                raise foreign(row_type, tuple(values[name] for name in row_type.key.columns))
             if texts := self._store.indexed_text(row_type):
                 marks = ", ".join("?" * len(texts))
                 db.execute(
@@ -262,7 +261,7 @@ class SqliteRecords:
         min_score: float = 0.0,
         **equals: Any,
     ) -> list[Scored[R]]:
-        schema.check_vector_search(row_type, limit)
+        check_vector_search(row_type, limit)
         filters = schema.index_filter(row_type, equals)
         if filters.pop("brand", self._brand) != self._brand or not vector:
             return []
@@ -315,8 +314,7 @@ class SqliteRecords:
         return await self._store.searches.read(look)
 
     async def create_once(self, kind: str, key: str, row: R, *, token: str) -> Once[R]:
-        if row.brand != self._brand:
-            raise _others_row(row)
+        check_brand(row, self._brand)
         document = schema.encode_document(row)
         name = [schema.clean_text(part) for part in (kind, key, token)]
         self._lease.ensure_held()
@@ -365,14 +363,6 @@ def _chunks(stored: Sequence[tuple[type[Row], dict[str, Any]]]) -> Iterator[tupl
         if len(chunk) == _CHUNK or n + 1 == len(stored) or stored[n + 1][0] is not row_type:
             yield row_type, chunk
             chunk = []
-
-
-def _others_row(row: Row) -> Conflict:
-    return Conflict(f"{row.table} {row.key_values()!r} belongs to brand {row.brand!r}: use that brand's records")
-
-
-def _foreign(row_type: type[Row], key: Sequence[Any]) -> Conflict:
-    return Conflict(f"{row_type.table} {tuple(key)!r} belongs to another brand: use an id of this brand's own")
 
 
 @asynccontextmanager

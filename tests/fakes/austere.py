@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from config.clock import Clock
-from config.errors import Conflict, NotFound, SettingsError, Unsupported
+from config.errors import SettingsError, Unsupported
 from config.ids import parse_slug
 from memory.lease import LeaseGuard, Unleased
 from memory.records import schema
 from memory.records.all_brands import AllBrands
 from memory.records.decisions import decision_of
 from memory.records.protocol import ALL_BRANDS, Capability, Decision, Once, Records, RecordsStore, Scored
+from memory.records.rules import absent, check_brand, check_vector_search, foreign
 from memory.rows import ROW_TYPES
 from memory.rows.row import Row
 from memory.sqlite_errors import translated
@@ -185,7 +186,7 @@ class AustereRecords:
     async def get(self, row_type: type[R], **key: Any) -> R:
         row = await self.find(row_type, **key)
         if row is None:
-            raise NotFound(f"{row_type.table}: brand {self._brand!r} has no row with {key!r}")
+            raise absent(row_type, self._brand, key)
         return row
 
     async def find(self, row_type: type[R], **key: Any) -> R | None:
@@ -231,8 +232,7 @@ class AustereRecords:
     async def put(self, *rows: Row) -> None:
         named = []
         for row in rows:
-            if row.brand != self._brand:
-                raise Conflict(f"{row.table} {row.key_values()!r} belongs to brand {row.brand!r}")
+            check_brand(row, self._brand)
             key = schema.full_key(type(row), self._brand, dict(zip(row.key.columns, row.key_values(), strict=True)))
             value = _encode(row.model_copy(update={"row_version": row.row_version + 1}))
             named.append((_name("row", row.table, *key.values()), type(row), value))
@@ -240,7 +240,7 @@ class AustereRecords:
         for name, row_type, _ in named:
             there = await self._at(name, row_type)
             if there is not None and there.brand != self._brand:
-                raise Conflict(f"{row_type.table} {there.key_values()!r} belongs to another brand")
+                raise foreign(row_type, there.key_values())
         for name, _, value in named:
             self._lease.ensure_held()
             await self._file.upsert(name, value)
@@ -263,7 +263,7 @@ class AustereRecords:
         min_score: float = 0.0,
         **equals: Any,
     ) -> list[Scored[R]]:
-        column = schema.check_vector_search(row_type, limit)
+        column = check_vector_search(row_type, limit)
         filters = schema.index_filter(row_type, equals)
         if vector:
             schema.encode_vector(vector)
@@ -280,8 +280,7 @@ class AustereRecords:
         raise Unsupported("this store cannot search text")
 
     async def create_once(self, kind: str, key: str, row: R, *, token: str) -> Once[R]:
-        if row.brand != self._brand:
-            raise Conflict(f"{row.table} {row.key_values()!r} belongs to brand {row.brand!r}")
+        check_brand(row, self._brand)
         name = _name("once", self._brand, schema.clean_text(kind), schema.clean_text(key))
         document = json.dumps({"token": token, "table": row.table, "document": schema.encode_document(row)}).encode()
         self._lease.ensure_held()
