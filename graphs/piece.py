@@ -16,6 +16,7 @@ from langgraph.types import Command, Send, interrupt
 
 from agents import compliance, creation
 from config.errors import LeaseLost, ModelRefused, NotFound
+from config.log import escape
 from config.vocabulary import CHECK_TYPES, AgentType, CheckResult, Decision, PieceState
 from graphs.arrange import arrange
 from graphs.context import PASS_THROUGH, GraphContext, advance_session_task
@@ -25,7 +26,7 @@ from graphs.near import lost_to, near_duplicates
 from graphs.pieces import find_schedule, get_revision, move, write_embedding, written
 from graphs.state import MAX_REVISIONS, CheckOne, HumanDecision, PieceGraphState
 from graphs.used import remember_used
-from graphs.verdicts import GRAVITY, checks_of, close_review, grounds, rule_row, worst
+from graphs.verdicts import GRAVITY, checks_of, close_review, grounds, rule_row, who_asks, worst
 from memory.rows.checks import Review
 from memory.rows.content import Piece, Revision
 from tools.checks.limits import check_limits
@@ -107,7 +108,7 @@ async def check_failed(state: CheckOne, runtime: Runtime[GraphContext], error: N
         kind,
         [],
         result=CheckResult.MANUAL_REVIEW,
-        notes=f"the check did not finish: {error.error}",
+        notes=escape(f"the check did not finish: {error.error}")[:500],
     )
     row = row.model_copy(
         update={"id": check_id(piece.id, state["run"], revision.content_hash, kind), "run": state["run"]}
@@ -145,7 +146,8 @@ async def decide(state: PieceGraphState, runtime: Runtime[GraphContext]) -> Piec
         ]
         return {"verdict": "reject", "why": "; ".join(sorted(grounds(row) for row in rows))[:500]}
     if result is CheckResult.MANUAL_REVIEW:
-        return {"verdict": "ask", "why": "a rule asks for a human eye"}
+        asking = await checks_of(context.records, piece.id, state["content_hash"], run=state["run"])
+        return {"verdict": "ask", "why": who_asks(asking)}
     if context.profile.approval == "all":
         return {"verdict": "ask", "why": "this brand approves every piece by hand"}
     checked_by = {

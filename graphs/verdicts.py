@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from config.clock import Clock
@@ -66,6 +67,17 @@ def grounds(row: ComplianceCheck) -> str:
     if worst_one is None:
         return row.check_type
     return f"{row.check_type} ({worst_one.rule} in {worst_one.field}: {worst_one.suggestion})"
+
+
+def who_asks(rows: Sequence[ComplianceCheck]) -> str:
+    """Why a human looks at what did not fail: a rule or the model found something important, or a check did not finish."""
+    found = [f for row in rows for f in row.findings if f.severity is Severity.IMPORTANT]
+    if any(finding.source != "model" for finding in found):
+        return "a rule asks for a human eye"
+    if found:
+        return "the model asks for a human eye"
+    kinds = [row.check_type for row in rows if row.check_result is CheckResult.MANUAL_REVIEW]
+    return f"not everything could be checked: {', '.join(sorted(kinds))}" if kinds else "not everything was checked"
 
 
 async def close_review(records: Records, clock: Clock, piece: Piece, decision: dict[str, Any]) -> None:

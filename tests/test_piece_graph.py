@@ -237,6 +237,21 @@ async def test_a_check_that_breaks_asks_a_human_and_never_passes(
         assert "the linter is away" in found["medical_claim"].recommendations
 
 
+async def test_a_check_that_breaks_with_words_that_no_row_takes_asks_a_human_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any, **__: Any) -> ComplianceCheck:
+        raise ValueError("a\x00b \ud800\n" + "x" * 100_000)
+
+    monkeypatch.setattr(piece_graph.compliance, "check", broken)
+    async with open_newsroom(tmp_path, grid=ONE, script=writer(CALM)) as room:
+        piece = await only_piece(room)
+        assert piece.state is PieceState.WAITING
+        note = (await checks(room, piece))["medical_claim"].recommendations
+        assert note.startswith("the check did not finish: a\\x00b \\ud800\\x0ax")
+        assert len(note) <= 500
+
+
 async def test_what_could_not_be_checked_is_asked_about_before_what_only_might_be_better(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +292,7 @@ async def test_when_every_check_breaks_a_human_is_asked(tmp_path: Path, monkeypa
         piece = await only_piece(room)
         assert piece.state is PieceState.WAITING
         assert {row.check_result for row in (await checks(room, piece)).values()} == {CheckResult.MANUAL_REVIEW}
+        assert piece.reason == "not everything could be checked: " + ", ".join(sorted(ALL_CHECKS))
 
 
 async def test_a_check_that_was_never_recorded_is_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,6 +368,7 @@ async def test_the_model_only_makes_it_worse_and_its_concern_is_asked_about(tmp_
         piece = await only_piece(room)
         assert piece.state is PieceState.WAITING
         assert (await room.asked_reviews())[0].severity is Severity.IMPORTANT
+        assert piece.reason == "the model asks for a human eye"
 
 
 async def test_a_draft_with_gaps_is_a_brief_for_a_human_and_cannot_be_approved_as_it_is(tmp_path: Path) -> None:
