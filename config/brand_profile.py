@@ -287,5 +287,6 @@ def find_brand_folder(name: str, brands_dir: Path) -> Path:
         {f.parent.name for base in (brands_dir, shipped_brands()) if base.is_dir() for f in base.glob("*/brand.toml")}
     )
     raise NotFound(
-        f"brand {name!r} is not known{nearest(name, known)}: there are {', '.join(known) or 'none'}; make one with `brand new {name}`"
+        f"brand {name!r} is not known{nearest(name, known)}: there are {', '.join(known) or 'none'}; make one with `brand new {name}`, "
+        f"or name the folder that has it with --data-dir (now {brands_dir.parent})"
     )

@@ -319,3 +319,26 @@ def test_what_is_taken_out_of_a_brand_s_folder_is_neither_listed_as_known_nor_fo
     statuses = {row["source"]: row["status"] for row in cli.ok("knowledge", "list")}
     assert statuses == {page.name: "removed" for page in pages} | {pages[0].name: "active"}
     assert {hit["source"] for hit in cli.ok("knowledge", "search", "evening light room breath")} <= {pages[0].name}
+
+
+def test_asking_in_the_wrong_folder_is_told_that_nothing_was_ever_made_there(cli: Cli) -> None:
+    asked = cli("review", "list")
+    assert (asked.code, asked.out) == (0, "Nothing waits for you.\n")
+    assert f"note: nothing was here: {cli.data_dir} is new" in asked.complaint
+    assert cli("review", "list").err == "", "now it is where they work"
+    wrong = cli("session", "list", "--brand", "acme").complaint
+    assert f"--data-dir (now {cli.data_dir})" in wrong
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        (("cycle", "plan", "--them", "x", "--theme", "y"), "unknown option --them (did you mean '--theme'?)"),
+        (("piece", "diff", "x", "1"), "unrecognized arguments: 1; see `run_agents.py piece diff --help`"),
+        (("backup", "there"), "unrecognized arguments: there; see `run_agents.py backup --help`"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_a_verb_does_not_know_names_the_help_of_that_verb(cli: Cli, typed: tuple[str, ...], answer: str) -> None:
+    refused = cli(*typed)
+    assert (refused.code, answer in refused.complaint) == (2, True), refused.complaint

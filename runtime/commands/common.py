@@ -116,6 +116,7 @@ def add_parts(verb: Parser, *, required: bool = True) -> Any:
 
 def dispatch(argv: list[str]) -> int:
     """Parse, run, and turn every expected error into one line and its exit code."""
+    args = argparse.Namespace()
     try:
         _prepare_streams()
         for value in argv:
@@ -137,6 +138,8 @@ def dispatch(argv: list[str]) -> int:
         sys.stdout.flush()
         if code == INTERRUPTED:
             fail(_STOPPED, label="stopped")
+        elif hint := getattr(args, "hint", ""):
+            fail(hint, label="note")
         return code
     except SystemExit as stop:
         return int(stop.code or 0)
@@ -147,7 +150,8 @@ def dispatch(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except CopydeskError as error:
-        fail(str(error))
+        hint = getattr(args, "hint", "") if isinstance(error, NotFound) else ""
+        fail(f"{error}; {hint}" if hint else str(error))
         return error.exit_code
     except OSError as error:
         if error.filename is None:
@@ -271,14 +275,10 @@ async def opened(args: argparse.Namespace, *, any_brand: bool = False) -> AsyncI
         args.preferred = await preferences_in(runtime.user_sessions)
         brand = brand_of(args, settings, fallback | args.preferred)
         runtime.brand_folder(brand)
-        wrong = made and (args.verb in _ASKING or getattr(args, "part", "") in _ASKING)
-        new = f"nothing was here: {settings.data_dir.absolute()} is new; go where you made it, or give --data-dir DIR"
-        try:
-            yield runtime, brand
-        except NotFound as error:
-            raise NotFound(f"{error}; {new}" if wrong else str(error)) from error
-        if wrong:
-            print(f"note: {new}", file=sys.stderr)
+        if made and (args.verb in _ASKING or getattr(args, "part", "") in _ASKING):
+            where = settings.data_dir.absolute()
+            args.hint = f"nothing was here: {where} is new; go where you made it, or give --data-dir DIR"
+        yield runtime, brand
 
 
 async def run_threads(
