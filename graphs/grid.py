@@ -70,6 +70,7 @@ def _parts(text: str, flag: str) -> tuple[str, str, str, str]:
     if not found:
         raise BadInput(
             f"{flag} {text[:80]!r} is not a cell: write DAY/PLATFORM/TYPE@HH:MM, as tue/instagram/quote@19:00"
+            + (" (the time may be left out where one cell fits)" if flag != "--add" else "")
         )
     day = [name for name in DAYS if name.startswith(found[1].lower())]
     if not day:

@@ -27,6 +27,7 @@ from memory.rows.sessions import Session, Usage
 from runtime.compose import Runtime
 from runtime.known import embeds_free, known_about, said_lately
 from runtime.start import FURTHEST, find_plans, week_inputs
+from tools.text import many
 
 SENTENCES = {"quote": 1, "story": 1, "reel": 2, "thread": 2, "carousel": 3}
 """Fewest sentences of knowledge that a piece of the type needs for itself: no other says them."""
@@ -62,7 +63,8 @@ class PlannedDay:
     @property
     def unusable(self) -> str:
         """What is known besides and cannot be used: ' (4 more were said lately or wait to be, 1 more a rule refuses)'; often ''."""
-        counts = ((self.said, "more were said lately or wait to be"), (self.refused, "more a rule refuses"))
+        said = "more was said lately or waits to be" if self.said == 1 else "more were said lately or wait to be"
+        counts = ((self.said, said), (self.refused, "more a rule refuses"))
         lacking = ", ".join(f"{count} {why}" for count, why in counts if count)
         return f" ({lacking})" if lacking else ""
 
@@ -240,7 +242,7 @@ async def _days(
 
 def _gaps(days: Sequence[PlannedDay]) -> list[str]:
     return [
-        f"{DAYS[day.day - 1]}: {day.sentences} sentences of knowledge for {day.pieces} pieces{day.unusable}"
+        f"{DAYS[day.day - 1]}: {many(day.sentences, 'sentence')} of knowledge for {many(day.pieces, 'piece')}{day.unusable}"
         f"{f' about {day.title!r}' if day.title else ''}: add a document that covers it, or drop cells"
         for day in days
         if day.sentences < day.wanted
@@ -256,8 +258,8 @@ def _shared_gap(days: Sequence[PlannedDay], usable: Sequence[Collection[str]]) -
     known = len(frozenset().union(*usable))
     pieces = sum(day.pieces for day in days)
     return [
-        f"the week: its days share {known} sentences of knowledge, and no post says what another says: {lacking} too few"
-        f" for {pieces} pieces: add a document that covers it, or drop cells"
+        f"the week: its days share {many(known, 'sentence')} of knowledge, and no post says what another says: {lacking} too few"
+        f" for {many(pieces, 'piece')}: add a document that covers it, or drop cells"
     ]
 
 

@@ -355,3 +355,26 @@ def test_a_week_that_was_cancelled_starts_again_with_replan_alone_and_the_page_s
     assert "--replan" in page.json["run"]
     again = week.ok(*RUN, "--replan")
     assert (again["session_id"] != session["session_id"], again["pieces"]["waiting"]) == (True, 3)
+
+
+@pytest.mark.parametrize(
+    "verb", [("cycle", "plan", "--theme", "x"), ("cycle", "run", "--theme", "x"), ("report", "week")]
+)
+@pytest.mark.parametrize("day", ["2026-11-30", "20261130", "30.11.2026", "2026-12-06"])
+def test_a_day_where_a_week_is_asked_for_is_told_its_week(cli: Cli, verb: tuple[str, ...], day: str) -> None:
+    result = cli(*verb, "--week", day)
+    assert (result.code, result.complaint) == (2, f"error: --week {day!r} is a day: it is in 2026-W49")
+    wrong = cli(*verb, "--week", day.replace("11", "13").replace("12", "13"))
+    assert (wrong.code, "is not an ISO week" in wrong.complaint) == (2, True)
+
+
+def test_a_page_with_few_cells_is_headed_by_one_line_and_counts_as_people_do(week: Cli) -> None:
+    few = ("--type", "carousel")
+    page = week("cycle", "plan", "--theme", "small-thanks", "--week", week_of(MONDAY + timedelta(days=7)), *few).out
+    assert page.splitlines()[0].endswith("  Small thanks  (times in America/New_York)")
+    assert "1 piece of 1 slot." in page
+    assert ": 1 piece, " in page
+    report = week("report", "week", "--week", WEEK).out
+    assert report.splitlines()[0] == f"{WEEK}  Water and pause  (times in America/New_York)"
+    [session] = week.ok("session", "list")
+    assert week("session", "show", session["session_id"]).out.splitlines()[0] == f"{WEEK}  Water and pause"

@@ -305,3 +305,27 @@ def test_what_a_tool_prints_while_a_post_is_made_is_not_in_the_json(cli: Cli, mo
     made = cli("create", "--platform", "instagram", "--type", "quote", "--topic", "light", "--json")
     assert made.json["session_id"]
     assert "hello from a call" in made.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (("text=light",), "'text=light' is not an option: write --arg text=light"),
+        (("a b=c",), "write --arg 'a b=c'"),
+        (("--arg", "Text=light"), "no argument 'Text'; there are: text, platform (did you mean 'text'?)"),
+        (("--arg", "text=light"), "platform: Field required: give --arg NAME=VALUE for each argument; see `tools show"),
+    ],
+)
+def test_a_call_that_is_typed_wrongly_is_told_how_it_is_typed(cli: Cli, typed: tuple[str, ...], says: str) -> None:
+    result = cli("tools", "run", "text_length", *typed)
+    assert (result.code, says in result.complaint) == (2, True), result.complaint
+    assert not cli.data_dir.exists()
+
+
+def test_a_long_description_is_cut_between_words_and_says_so(cli: Cli) -> None:
+    rows = [line for line in cli("tools", "list").out.splitlines() if " read " in line]
+    assert any(line.endswith(" …") for line in rows)
+    full = {one["name"]: one["description"] for one in cli.ok("tools", "list")["tools"]}
+    for line in rows:
+        shown = line.split("  ")[-1].strip()
+        assert full[line.split()[0]].startswith(f"{shown.removesuffix(' …')}" + (" " if shown.endswith("…") else ""))

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, Validation
 from pydantic.errors import PydanticSchemaGenerationError
 
 from config.errors import BadInput, CopydeskError
-from config.vocabulary import AgentType, Trust
+from config.vocabulary import AgentType, Trust, nearest
 
 Effect = Literal["read", "write", "publish"]
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
@@ -102,11 +102,14 @@ class ToolSpec:
             text = arguments if isinstance(arguments, str) else json.dumps(arguments, allow_nan=False)
             model = self.arguments.model_validate_json(text or "{}", strict=True)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
+            found = error.errors(include_url=False, include_context=False)
+            # A name that is not there says more than the one that is missing for it.
+            first = min(found, key=lambda one: one["type"] != "extra_forbidden" or len(one["loc"]) > 1)
             where = ".".join(map(str, first["loc"])) or "arguments"
             known = ", ".join(self._names()) or "none"
             if first["type"] == "extra_forbidden":
-                raise ToolRetry(f"{self.name}: no argument {where[:80]!r}; there are: {known}") from None
+                hint = nearest(where.lower(), self._names())
+                raise ToolRetry(f"{self.name}: no argument {where[:80]!r}; there are: {known}{hint}") from None
             given = "" if first["type"] in ("missing", "json_invalid") else f" = {first['input']!r:.120}"
             raise ToolRetry(f"{self.name}: {where[:80]}{given}: {first['msg'][:200]}") from None
         except (ValueError, TypeError, RecursionError) as error:

@@ -23,6 +23,11 @@ STOPWORDS = frozenset(
 )
 
 
+def many(count: int, noun: str) -> str:
+    """`1 piece`, `2 pieces`."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
 def words(text: str) -> list[str]:
     """The words of `text` as they stand."""
     return _WORD.findall(text)

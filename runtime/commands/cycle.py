@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from config.errors import BadInput
@@ -61,16 +63,34 @@ async def cycle_run(args: argparse.Namespace) -> int:
 def check_week(args: argparse.Namespace) -> None:
     """Refuse what cannot be meant before anything is opened, so that a typing mistake leaves no data directory behind."""
     from config.vocabulary import CONTENT_TYPES, PLATFORMS
-    from graphs.week import parse_week
 
     if not args.theme.strip() or len(args.theme) > 200:
         raise BadInput("--theme must say something, in at most 200 characters")
     for registry, names in ((PLATFORMS, args.platform), (CONTENT_TYPES, args.type)):
         for name in names:
             registry.parse(name)
-    if args.week:
-        parse_week(args.week)
+    check_iso_week(args.week)
     week_changes(args)
+
+
+def check_iso_week(text: str | None) -> None:
+    """Refuse a --week that is none; of a day, it says in which week it is."""
+    from datetime import date
+
+    from config.calendar import week_key
+    from graphs.week import parse_week
+
+    if not text:
+        return
+    day = re.fullmatch(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})", text) or re.fullmatch(
+        r"(?P<d>[0-9]{1,2})\.(?P<m>[0-9]{1,2})\.(?P<y>[0-9]{4})", text
+    )
+    if day is not None:
+        named = day.groupdict()
+        year, month, number = (named["y"], named["m"], named["d"]) if named else day.groups()
+        with suppress(ValueError):  # no day of the calendar either
+            raise BadInput(f"--week {text!r} is a day: it is in {week_key(date(int(year), int(month), int(number)))}")
+    parse_week(text)
 
 
 async def start(runtime: Runtime, brand: str, args: argparse.Namespace) -> Session:
@@ -174,7 +194,7 @@ async def print_session(args: argparse.Namespace, runtime: Runtime, brand: str, 
                 place = f"{piece.platform} {piece.content_type} day {piece.cycle_day}"
                 print(printable(f"{piece.state}: {place}: {piece.reason}"))
         waiting = shape["pieces"]["waiting"]
-        print(f"\nSession {session.id}: {session.status}. {waiting} wait for you.")
+        print(f"\nSession {session.id}: {session.status}. {waiting} {'waits' if waiting == 1 else 'wait'} for you.")
         print(f"Spent {shape['cost_usd']:.2f} USD, {shape['tokens']} tokens.")
         if session.reason and session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):
             print(printable(session.reason))

@@ -132,11 +132,10 @@ def _draw(console: Console, plan: WeekPlan) -> None:
     from rich.text import Text
 
     from config.brand_profile import DAYS
+    from tools.text import many
 
     platforms = list(dict.fromkeys(planned.slot.platform for planned in plan.slots))
     table = Table(
-        title=plain(f"{plan.cycle_key}  {plan.theme.title}  (times in {plan.zone})", "bold"),
-        title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -157,13 +156,15 @@ def _draw(console: Console, plan: WeekPlan) -> None:
             ]
             row.append(Text("\n").join(cells))
         table.add_row(*row)
+    # A line of its own: as a title it would be as narrow as the table.
+    console.print(plain(f"{plan.cycle_key}  {plan.theme.title}  (times in {plan.zone})", "bold"), soft_wrap=True)
     console.print(table)
     for day in plan.days:
         about = printable(day.title) or "(the agents derive it)"
-        name, known = DAYS[day.day - 1][:3].capitalize(), f"{day.sentences} sentences known{day.unusable}"
-        print(f"{name}  {about}: {day.pieces} pieces, {known}")
+        name, known = DAYS[day.day - 1][:3].capitalize(), f"{many(day.sentences, 'sentence')} known{day.unusable}"
+        print(f"{name}  {about}: {many(day.pieces, 'piece')}, {known}")
     made = sum(not planned.skipped for planned in plan.slots)
-    print(f"{made} pieces of {len(plan.slots)} slots.")
+    print(f"{many(made, 'piece')} of {many(len(plan.slots), 'slot')}.")
     for line in _notes(plan):
         print(printable(line))
 

@@ -20,11 +20,10 @@ def register(verbs: Any) -> None:
 
 async def report(args: argparse.Namespace) -> int:
     """Print the report; 0 also when the week held nothing."""
-    from graphs.week import parse_week
+    from runtime.commands.cycle import check_iso_week
     from runtime.report_week import as_json, latest_week, report_week
 
-    if args.week:
-        parse_week(args.week)
+    check_iso_week(args.week)
     async with opened(args) as (runtime, brand):
         records, zone = runtime.records.for_brand(brand), runtime.profile(brand).zone
         found = await report_week(runtime, brand, args.week or await latest_week(runtime, records, zone))
@@ -45,7 +44,8 @@ def _draw(report: WeekReport) -> None:
         print(f"{report.cycle_key}: nothing was planned in this week.")
         return
     title = plain(f"{report.cycle_key}  {', '.join(report.themes)}  (times in {report.zone})", "bold")
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    console.print(title, soft_wrap=True)  # a line of its own: as a title it would be as narrow as the table
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("when", "what", "state", "cites", "title"):
         table.add_column(name, no_wrap=name != "title")
     for line in report.lines:
@@ -67,6 +67,8 @@ def _draw(report: WeekReport) -> None:
 
 
 def _notes(report: WeekReport) -> list[str]:
+    from tools.text import many
+
     notes = []
     for line in report.troubles():
         notes.append(
@@ -80,7 +82,7 @@ def _notes(report: WeekReport) -> list[str]:
         notes.append("Rules that fired: " + ", ".join(f"{rule} {count}" for rule, count in rules.most_common(8)))
     if documents := report.documents():
         top = documents.most_common(5)
-        notes.append("Rests most on: " + ", ".join(f"{title} ({count} pieces)" for title, count in top))
+        notes.append("Rests most on: " + ", ".join(f"{title} ({many(count, 'piece')})" for title, count in top))
     notes += [f"Gap: {gap}" for gap in report.gaps()]
     notes.append(f"Spent {report.cost_usd:.2f} USD, {report.tokens} tokens.")
     return notes

@@ -60,6 +60,7 @@ async def schedule_shape(
 
 
 def fire_shape(fire: ScheduleFire) -> dict[str, Any]:
+    """What --json prints of a slot that was decided."""
     from graphs.weekly import week_after
 
     return {

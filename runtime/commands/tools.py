@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from runtime.commands.common import OK, add_parts, add_verb, emit, opened, run_a
 if TYPE_CHECKING:
     from config.vocabulary import AgentType
     from tools.plugin_api import Effect, ToolSpec
+
+SHOWN = 100
+"""Characters of a description that `list` shows."""
 
 
 def register(verbs: Any) -> None:
@@ -27,9 +31,10 @@ def register(verbs: Any) -> None:
     run.add_argument("--json-args", metavar="JSON", help="all arguments as one JSON object")
     run.add_argument("--agent", metavar="ROLE", help="as which role (default: the first that may call it)")
     run.add_argument("--allow-write", action="store_true", help="also run a tool that changes what agents remember")
-    run.set_defaults(run=lambda args: run_async(lambda: tools_run(args)))
+    run.set_defaults(run=lambda args: run_async(lambda: tools_run(args)), words=[])
     for verb in (show, run):
         verb.add_argument("name", metavar="NAME", help="as `tools list` prints it")
+    run.add_argument("words", nargs="*", help=argparse.SUPPRESS)  # typed without --arg: told how
 
 
 def tools_list(args: argparse.Namespace) -> int:
@@ -72,8 +77,11 @@ def tools_show(args: argparse.Namespace) -> int:
 async def tools_run(args: argparse.Namespace) -> int:
     """Call one tool for the brand and print what it returned."""
     from tools.calls import ToolRefused
+    from tools.plugin_api import ToolRetry
     from tools.registry import shipped_tools
 
+    if args.words:
+        raise BadInput(f"{args.words[0][:60]!r} is not an option: write --arg {shlex.quote(args.words[0])[:60]}")
     found = shipped_tools()
     spec = found.get(args.name)
     agent = _agent(args, spec)
@@ -82,7 +90,10 @@ async def tools_run(args: argparse.Namespace) -> int:
         raise ToolRefused(f"tool {spec.name!r} publishes: only the ledger lets it, see `publish due`")
     if spec.effect == "write" and not args.allow_write:
         raise ToolRefused(f"tool {spec.name!r} writes: give --allow-write to let it")
-    spec.parse(arguments)  # what is wrong with the call is said before anything is opened
+    try:
+        spec.parse(arguments)  # what is wrong with the call is said before anything is opened
+    except ToolRetry as error:
+        raise BadInput(f"{error}: give --arg NAME=VALUE for each argument; see `tools show {spec.name}`") from None
     async with opened(args) as (runtime, brand):
         from tools.calls import Toolbox
 
@@ -120,7 +131,8 @@ def _roles(spec: ToolSpec) -> list[str]:
 
 
 def _sentence(text: str) -> str:
-    return text.split(". ")[0][:100]
+    first = text.split(". ")[0]
+    return first if len(first) <= SHOWN else f"{first[:SHOWN].rsplit(' ', 1)[0]} …"
 
 
 def _shape(spec: ToolSpec, where: str) -> dict[str, Any]:

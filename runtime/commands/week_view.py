@@ -37,8 +37,9 @@ async def session_pieces(records: Records, session: Session) -> list[Piece]:
 
 
 def week_table(session: Session, pieces: list[Piece], *, width: int = 80) -> Any:
-    """A rich table: a row a day, a column a platform, a mark and the content type for each piece; the time where `width` allows."""
+    """Its title, and a row a day, a column a platform, a mark and the content type for each piece; the time where `width` allows."""
     from rich.box import SIMPLE_HEAD
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -55,7 +56,7 @@ def week_table(session: Session, pieces: list[Piece], *, width: int = 80) -> Any
             (f"{mark} {slot.content_type}" + (f" {slot.local[11:]}" if width >= 110 else ""), style)
         )
     title = f"{session.cycle_key}  {session.theme}" if session.kind == "cycle" else session.goal
-    table = Table(title=plain(title, "bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     table.add_column("day", no_wrap=True)
     for platform in platforms:
         table.add_column(platform, no_wrap=True)
@@ -64,7 +65,8 @@ def week_table(session: Session, pieces: list[Piece], *, width: int = 80) -> Any
         for platform in platforms:
             row.append(Text("\n").join(Text(text, style=style) for text, style in cells[day, platform]))
         table.add_row(*row)
-    return table
+    # A line of its own: as a title it would be as narrow as the table.
+    return Group(plain(title, "bold"), table)
 
 
 def legend(pieces: list[Piece]) -> str:
