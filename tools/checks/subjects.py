@@ -32,8 +32,8 @@ _PRACTICE = _of(
     bill bills budget habit habits planner lighting headphones"""
 )
 _TOLD = _of(
-    """after since until weeks months years days now finally again session sessions first once before never today
-    started starting thanks then when within"""
+    """day year week month hour after since until weeks months years days now finally again session sessions first
+    once before never today started starting thanks then when within"""
 )
 _ACCESS = _of(
     """ramp access accessible entrance parking rental rent rents hire lift users user friendly basketball donate
