@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from config.errors import BadInput
 from memory.rows.content import Post
 from runtime.commands.post_text import from_text, to_text
-from tests.cli_support import ROOT, Cli, Result, cli, environment, forbid_zebras, planned, quiet_process, week
+from tests.cli_support import ROOT, WEEK, Cli, Result, cli, environment, forbid_zebras, planned, quiet_process, week
 
 __all__ = ["cli", "planned", "quiet_process", "week"]  # fixtures
 
@@ -294,6 +294,40 @@ def test_one_piece_that_is_named_twice_is_decided_once(human: Human) -> None:
     first = human.week.ok("review", "list")[0]
     twice = human.week("review", "approve", first["piece_id"], f"{first['piece_id']}@{first['content_hash'][:12]}")
     assert (twice.code, twice.out.count("approved"), twice.err) == (0, 2, ""), twice.out
+
+
+def test_two_texts_are_compared_by_hash_or_by_run_in_either_direction(human: Human) -> None:
+    first = human.week.ok("review", "list")[0]["piece_id"]
+    for caption in ("One.", "Two."):
+        human.week("review", "edit", first, "--set", f"caption={caption}")
+    hashes = [row["content_hash"] for row in human.week.ok("piece", "history", first)["revisions"]]
+    assert len(hashes) == 3
+
+    def pair(*argv: str) -> tuple[str, str]:
+        shown = human.week.ok("piece", "diff", first, *argv)
+        return shown["from"], shown["to"]
+
+    assert pair() == (hashes[1], hashes[2])
+    assert pair("--from", "1") == pair("--from", hashes[0][:12]) == (hashes[0], hashes[2])
+    assert pair("--to", "2") == (hashes[0], hashes[1])
+    assert pair("--to", hashes[0]) == ("", hashes[0])
+    for old in hashes:
+        for new in hashes:
+            shown = human.week.ok("piece", "diff", first, "--from", old[:8], "--to", new.upper())
+            assert (shown["from"], shown["to"], bool(shown["diff"])) == (old, new, old != new)
+    assert human.week("piece", "diff", first, "--to", "9").code == 2
+
+
+def test_keys_of_publications_are_never_cut_and_the_outbox_is_named(
+    human: Human, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    human.types("a", "a", "a")
+    monkeypatch.setenv("COLUMNS", "40")
+    out = human.week("publish", "due", "--until", WEEK).out
+    assert f"outbox/ is in {human.week.data_dir}" in out
+    status = human.week("publish", "status").out
+    for row in human.week.ok("publish", "status"):
+        assert any(row["pub_key"][:12] in line and row["status"] in line for line in status.splitlines())
 
 
 def test_ctrl_c_at_the_question_keeps_what_was_decided(week: Cli) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, Any
 
 from config.errors import BadInput, Conflict, NotFound
@@ -23,8 +24,8 @@ def register(verbs: Any) -> None:
     show = add_verb(parts, "show", "everything that goes out, the checks, and where it goes")
     show.set_defaults(run=lambda args: run_async(lambda: piece_show(args)))
     diff = add_verb(parts, "diff", "what one revision changed; the last two by default")
-    diff.add_argument("--from", dest="old", metavar="HASH", help="content hash, or its first characters")
-    diff.add_argument("--to", dest="new", metavar="HASH", help="content hash, or its first characters")
+    diff.add_argument("--from", dest="old", metavar="HASH", help="content hash, its first characters, or a run")
+    diff.add_argument("--to", dest="new", metavar="HASH", help="content hash, its first characters, or a run")
     diff.set_defaults(run=lambda args: run_async(lambda: piece_diff(args)))
     history = add_verb(parts, "history", "its revisions and decisions, first to last")
     history.set_defaults(run=lambda args: run_async(lambda: piece_history(args)))
@@ -192,7 +193,10 @@ async def piece_diff(args: argparse.Namespace) -> int:
         raise NotFound(f"piece {piece.id} is {piece.state}: it has no revision yet")
 
     def pick(text: str, flag: str) -> Revision:
-        found = [row for row in rows if len(text) >= 4 and row.content_hash.startswith(text.lower())]
+        if re.fullmatch("[0-9]{1,3}", text):  # as `piece history` numbers them: the last text of that run
+            found = [row for row in rows if row.run == int(text)][-1:]
+        else:
+            found = [row for row in rows if len(text) >= 4 and row.content_hash.startswith(text.lower())]
         if len(found) != 1:
             known = ", ".join(row.content_hash[:12] for row in rows)
             raise BadInput(f"{flag} {text[:70]!r} names {len(found)} revisions of piece {piece.id}: there are {known}")

@@ -128,6 +128,8 @@ async def publish_due(args: argparse.Namespace) -> int:
                 note = f" ({item['reason']})" if item["reason"] else ""
                 what = f"{item['platform']} {item['content_type']} {item['piece_id']}"
                 print(printable(f"{item['status']} {what} {item['url'] or ''}{note}"))
+            if any(str(item["url"] or "").startswith("outbox/") for item in shape):
+                print(printable(f"outbox/ is in {runtime.settings.data_dir}, each post a folder for you to post from."))
             print(f"{sum(item['status'] == 'published' for item in shape)} of {len(shape)} due pieces are out.")
 
         emit(args, shape, draw)
@@ -220,21 +222,23 @@ async def publish_status(args: argparse.Namespace) -> int:
             if not shape:
                 print("Nothing is approved or sent yet.")
                 return
-            table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-            for name in (f"at ({zone})", "what", "status", "pub_key"):
-                table.add_column(name, no_wrap=True)
-            table.add_column("where", overflow="fold")
-            for item in shape:
-                what = f"{item['platform']} {item['content_type']}"
-                where = item["url"] or item["reason"]
-                table.add_row(
+            lines = [
+                [
                     when(datetime.fromisoformat(item["scheduled_at"]), zone),
-                    what,
+                    f"{item['platform']} {item['content_type']}",
                     item["status"],
                     item["pub_key"][:12],
-                    plain(where or ""),
-                )
-            Console(highlight=False).print(table)
+                ]
+                for item in shape
+            ]
+            table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
+            for n, name in enumerate((f"at ({zone})", "what", "status", "pub_key")):
+                # Where it is gives way, never the key that `publish resolve` takes.
+                table.add_column(name, no_wrap=True, min_width=max(len(line[n]) for line in lines))
+            table.add_column("where", overflow="fold", ratio=1)
+            for item, line in zip(shape, lines, strict=True):
+                table.add_row(*line, plain(item["url"] or item["reason"] or ""))
+            Console(highlight=False, width=max(Console().width, 132)).print(table)
 
         emit(args, shape, draw)
         return FINDINGS if any(item["status"] in ("unknown", "needs_human") for item in shape) else OK
