@@ -8,7 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.extract import ENOUGH, GENERIC, OWN_KEYWORDS, SPARSE, WEEKDAYS, Found, covering, quotable
+from agents.extract import (
+    ENOUGH,
+    FEW_PAGES,
+    GENERIC,
+    OWN_KEYWORDS,
+    SPARSE,
+    WEEKDAYS,
+    Found,
+    covering,
+    quotable,
+    said_everywhere,
+)
 from agents.sentences import NO_NOUN, noun_phrases, stems, words
 from config.subjects import Subject
 
@@ -17,8 +28,6 @@ _AGAIN = ("continued", "once more", "part four", "part five", "part six", "part 
 """What stands behind a page's name on its further days when it speaks of nothing that could stand there."""
 LONGEST_NAME = 7
 """Words of a page's name that a day bears whole."""
-CORE = 4
-"""With at most this many pages none of them tells what the brand is about."""
 ALIKE = 3
 """Things that a page must share with the pages on the theme to be read as another one on it."""
 _SLACK = 1.3
@@ -83,6 +92,7 @@ def _titled(page: str, side: Sequence[str], n: int) -> str:
 
     Of a long name the part before its first mark.
     """
+    page = re.sub(r"[!.]+$", "", page) or page
     if len(page.split()) > LONGEST_NAME:
         page = re.split(r"(?: [-–—|(]|[:;,]) ?", page)[0] or page
     if not n:
@@ -145,10 +155,11 @@ def _pages(theme: Mapping[str, Any], quoted: Sequence[Found]) -> list[_Page]:
     named = {title: roots(title) for title in sentences}
     hits = {title: sum(bool(roots(one.text) & asked) for one in found) for title, found in sentences.items()}
     # A theme that most pages speak of is what the brand is about, and so is every page.
-    core = sum(bool(hits[title] or named[title] & asked) for title in sentences) * 2 > len(sentences) > CORE
+    core = sum(bool(hits[title] or named[title] & asked) for title in sentences) * 2 > len(sentences) > FEW_PAGES
     alike = _alike(
         sentences, [title for title in sentences if named[title] & asked or hits[title] * 3 >= len(sentences[title])]
     )
+    everywhere = said_everywhere(quoted)
     pages = []
     for title, found in sentences.items():
         if len(found) < SPARSE or title in unnamed:
@@ -171,7 +182,7 @@ def _pages(theme: Mapping[str, Any], quoted: Sequence[Found]) -> list[_Page]:
             tier = 2
         else:
             continue
-        pages.append(_Page(title, _about(title, found), len(found), tier, weight, _sides(title, found)))
+        pages.append(_Page(title, _about(title, found), len(found), tier, weight, _sides(title, found, everywhere)))
     return sorted(pages, key=lambda page: (page.tier, -page.weight, page.title))
 
 
@@ -191,13 +202,15 @@ def _alike(sentences: Mapping[str, Sequence[Found]], on_theme: Sequence[str]) ->
     return frozenset(found_alike)
 
 
-def _sides(page: str, sentences: Sequence[Found]) -> tuple[str, ...]:
-    """What at least two of the page's sentences speak of and its name does not, each with words of its own."""
-    said = set(stems(page))
+def _sides(page: str, sentences: Sequence[Found], everywhere: frozenset[str]) -> tuple[str, ...]:
+    """What at least two of the page's sentences speak of, and neither its name nor most of the other pages do."""
+    said = set(stems(page) | everywhere)
     found = []
     spoken = noun_phrases((one.text for one in sentences), most=40)
     for phrase in sorted(spoken, key=lambda phrase: -_holding(phrase, sentences)):
         new = stems(phrase) - GENERIC
+        if phrase in page.lower():
+            continue  # "room" says no more than "A restful bedroom"
         plain = set(phrase.split()).isdisjoint(NO_NOUN) and not _modifies(phrase, sentences)
         if new and plain and not stems(phrase) & said and len(phrase) > 3 and _holding(phrase, sentences) >= 2:
             found.append(phrase)

@@ -27,6 +27,8 @@ SHORTEST_FACT, LONGEST_FACT = 5, 45
 """Words; a shorter sentence says too little, a longer one fits no place of a post."""
 ENOUGH = 8
 """Sentences that carry a day: three posts of two or three."""
+FEW_PAGES = 4
+"""With at most this many pages none of them tells what the brand is about."""
 RUN = 2
 """Sentences behind the best one that are read together with it."""
 SPARSE = 3
@@ -73,7 +75,9 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
     """
     day = material["day"]
     title = stems(_PART.sub("", day["title"])) - GENERIC
-    own_name = stems(material.get("brand", ""))
+    found = quotable(material.get("passages", ()))
+    # Neither the brand's name nor what all its pages speak of ties a sentence to one day.
+    everyday = stems(material.get("brand", "")) | said_everywhere(found)
     # "Slowly" does not make a sentence be about walking slowly.
     leading = stems(" ".join(word for word in words(_PART.sub("", day["title"])) if not word.endswith("ly"))) - GENERIC
     keywords = list(day.get("keywords", ())) or [day["title"]]
@@ -81,7 +85,6 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
     week = stems(" ".join((material["theme"], *material.get("keywords", ())))) - GENERIC
     angle = stems(day.get("angle", ""))
     searched = {passage["id"]: float(passage.get("score", 0.0)) for passage in material.get("passages", ())}
-    found = quotable(material.get("passages", ()))
     spread = Counter(stem for one in found for stem in one.stems)
     depth = Counter(one.page for one in found if one.stems & first)
     named = named_after(day["title"], {one.page for one in found})
@@ -93,8 +96,8 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
         close = len((one.stems & later) - first - week)
         if not one.stems & (first | week) and close < 2 and not own_page:
             continue
-        # Where a page has the day's name, a sentence of another page must say more of it than one word in passing, or the brand's name.
-        passing = len(one.stems & (title | first) - own_name) < 2 or not one.stems & leading - own_name
+        # Where a page has the day's name, a sentence of another page must say more of it than one word in passing.
+        passing = len(one.stems & (title | first) - everyday) < 2 or not one.stems & leading - everyday
         if paged and not own_page and passing and not title <= one.stems:
             continue
         # "Lemon" says more about its day than "water", which half of the week's sentences hold.
@@ -114,6 +117,15 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
         "keywords": _spoken_of(chosen, keywords[:OWN_KEYWORDS]),
         "gaps": gaps,
     }
+
+
+def said_everywhere(found: Iterable[Found]) -> frozenset[str]:
+    """The stems that more than half of the pages hold, where there are pages enough to tell."""
+    pages: dict[str, set[str]] = {}
+    for one in found:
+        pages.setdefault(one.page, set()).update(one.stems)
+    count = Counter(stem for held in pages.values() for stem in held)
+    return frozenset(stem for stem, times in count.items() if times * 2 > len(pages) > FEW_PAGES)
 
 
 def named_after(title: str, pages: Collection[str]) -> frozenset[str]:

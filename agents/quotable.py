@@ -65,8 +65,11 @@ _DANGLING = re.compile(
     r"|\b(?:another|each|the (?:first|second|other|last|right|wrong|big|small|old|new)) ones?\b|\blikes? it\b"
     r"|\b(?:ask|check|talk|call)\b[^.]* first[.!]$"
     r"|\bhow (?:much|many|often|long) you (?:should|need|can|may|will)\b[^,;]{0,12}[.!]$"
-    # A bare number at the end counts what the sentence before spoke of.
-    r"|\b(?:around|about|over|under|than|has|have|contains?|gets?|needs?) \d[\d.,]*[.!]$"
+    # A bare number at the end counts what the sentence before spoke of, "later" goes on from there, "last month" is over.
+    r"|\b(?:around|about|over|under|than|has|have|contains?|gets?|needs?)"
+    r" (?:\d[\d.,]*|(?:twen|thir|for|fif|six|seven|eigh|nine)ty(?:-\w+)?)[.!]$"
+    r"|\b(?:hours?|days?|weeks?|months?|years?) later\b|\blater[.!]$"
+    r"|^last (?:night|week|month|year|season|spring|summer|autumn|fall|winter)\b"
     # The splitter takes a single letter for an initial: "... vitamins D and K. People who ..." are two sentences.
     r"|\b(?-i:[A-Z]\. [A-Z][a-z]* [a-z])"
     r"|\b(?:do|does|did|is|are|true|goes) the same\b"
@@ -76,7 +79,8 @@ _DANGLING = re.compile(
 _OBJECT = re.compile(r"(?i)\b(?:it|them)\b(?!'s)")
 _BOILERPLATE = re.compile(
     r"""(?ix)
-      \b(?:learn|read|see|find\s+out)\s+more\b | \bclick\b | \bsubscribe\b | \bsign\s+up\b | \bfollow\s+us\b | \bcontact\s+us\b
+      \b(?:learn|read|see|find\s+out)\s+more\b | \bclick\s+(?:here|on|the|this|to|below|through)\b
+      | \bsubscribe\b | \bsign\s+up\b | \bfollow\s+us\b | \bcontact\s+us\b
       | \bvisit\s+(?:our|the|us)\b | ^please\s+(?:read|note|see|find)\b | \bdownload\b | \bback\s+to\s+top\b | \bskip\s+to\b
       | \ball\s+rights\s+reserved\b | © | \(c\)\s*\d | \bcopyright\b
       | \bcookies?\s+(?:policy|settings)\b | \bprivacy\s+policy\b | \bterms\s+of\s+(?:use|service)\b
@@ -115,6 +119,9 @@ _NO_VERB = re.compile(
     r"(?i)^(?:no|not|just|only|plus) [^,;:]+(?:, (?:and |or )?(?:no|not|just|only) [^,;:]+)+$"
     r"|^\w[\w-]*(?: [a-z-]+){0,2}, (?:if|unless|when) [^,]+$"
 )
+_STATE = re.compile(
+    r"^(?:Closed|Available|Based|Located|Suitable|Sold|Included|Free from|Open (?:on|from|every|daily|until))\b"
+)
 _OPENING_PHRASE = re.compile(
     r"(?i)^(?:after|before|in|on|at|from|with|by|for|during|within|without|since|until|over|through|under|once)\b([^;:]*?),?\s"
     r"(?:it|they|he|she)(?:['’](?:s|re|ll|ve|d))?\s"
@@ -144,6 +151,8 @@ def runs_on(sentence: str, *, in_a_list: bool = False) -> bool:
         word, before = match.group(1), sentence[: match.start()].split()[-1]
         if word == "I" or (word == "A" and before[:1].isupper()):
             continue
+        if _CALENDAR.fullmatch(word) and word != "May":
+            continue
         if word == "May" and before.lower() in _BEFORE_A_NAME | {"since", "until", "till", "early", "late", "mid"}:
             continue
         if word.lower() in _OPENERS and before.lower() not in ("the", "of"):
@@ -156,6 +165,8 @@ def runs_on(sentence: str, *, in_a_list: bool = False) -> bool:
 def is_fragment(sentence: str) -> bool:
     """Whether it lacks what makes a sentence: a list item with a full stop behind it."""
     if _BARE_CLAUSE.match(sentence) and not _AUXILIARY.search(sentence.split(",")[0]):
+        return True
+    if _STATE.match(sentence) and not _AUXILIARY.search(sentence.split("(")[0]):
         return True
     if _NO_VERB.match(sentence) and not _AUXILIARY.search(re.split(r"(?i), (?:if|unless|when) ", sentence)[0]):
         return True

@@ -154,7 +154,7 @@ def screen_lines(text: str, *, most: int = 7) -> list[str]:
         options = []
         for start in range(max(0, end - most), end):
             size = end - start
-            cost = best[start][0] + 1.5 + (3 if size < 3 else 0)
+            cost = best[start][0] + 1.5 + (6 if size == 1 else 3 if size == 2 else 0)
             if end < len(parts):
                 cost += _break_cost(parts, end)
             options.append((cost, start))
@@ -190,7 +190,9 @@ def _break_cost(parts: list[str], at: int) -> float:
         return 6.0
     if following in _BREAK_BEFORE:
         return 1.5
-    return 2.5 if following in _LEADS_ON else 3.5
+    if following in ("a", "an", "the", "your", "our", "my", "their", "its"):
+        return 3.0  # mostly a verb's object
+    return 2.0 if following in _LEADS_ON else 3.5
 
 
 _BEFORE_A_NOUN = frozenset(

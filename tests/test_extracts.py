@@ -40,6 +40,10 @@ from graphs.shares import Place, share
         "Frost also harms the buds.",
         "“I came for a loaf and left with my winter hat.”",
         "Please read the sheet by the door.",
+        "The second shop opened three years later.",
+        "Last month we sold forty lamps.",
+        "The tram needs twenty-six.",
+        "Closed on Sunday and Monday (we are at sea!)",
     ],
 )
 def test_a_sentence_that_leans_on_another_or_is_none_is_left_where_it_stands(sentence: str) -> None:
@@ -59,6 +63,9 @@ def test_a_sentence_that_leans_on_another_or_is_none_is_left_where_it_stands(sen
         "Not only bees but also flies love the hedge.",
         "Two of the hives stand by the river.",
         "Nobody will sell you a better pear.",
+        "Rock the wheel from side to side and listen for a click.",
+        "Open the window before you paint.",
+        "The market is open from May to late September.",
     ],
 )
 def test_a_sentence_that_says_who_does_what_can_be_quoted(sentence: str) -> None:
