@@ -142,8 +142,6 @@ class Settings(BaseModel):
     """Token of the AstraDB database."""
     reviewer: str = ""
     """Name recorded with decisions when `--by` is not given. Empty: the login name."""
-    media_base_url: str = ""
-    """Public URL under which platforms fetch attached media."""
     model_timeout: Seconds = timedelta(seconds=60)
     """Longest wait for one model call, in seconds."""
     lease: Seconds = timedelta(seconds=30)
@@ -206,17 +204,19 @@ class Settings(BaseModel):
     def _consistent(self) -> Settings:
         if self.heartbeat * 3 > self.lease:
             raise ValueError(
-                f"heartbeat ({_s(self.heartbeat)} s) must be at most a third of lease ({_s(self.lease)} s)"
+                f"COPYDESK_HEARTBEAT ({_s(self.heartbeat)} s) must be at most a third of COPYDESK_LEASE ({_s(self.lease)} s)"
             )
         if self.heartbeat <= timedelta(0):
-            raise ValueError("heartbeat must be more than 0 s")
+            raise ValueError("COPYDESK_HEARTBEAT must be more than 0 s")
         if self.model_timeout <= timedelta(0) or self.node_timeout <= 3 * self.model_timeout:
             raise ValueError(
-                f"node_timeout ({_s(self.node_timeout)} s) must be over three times model_timeout ({_s(self.model_timeout)} s)"
+                f"COPYDESK_NODE_TIMEOUT ({_s(self.node_timeout)} s) must be over three times "
+                f"COPYDESK_MODEL_TIMEOUT ({_s(self.model_timeout)} s)"
             )
         if self.send_timeout <= timedelta(0) or self.send_timeout >= self.permit:
             raise ValueError(
-                f"send_timeout ({_s(self.send_timeout)} s) must be more than 0 s and shorter than permit ({_s(self.permit)} s)"
+                f"COPYDESK_SEND_TIMEOUT ({_s(self.send_timeout)} s) must be more than 0 s and shorter than "
+                f"COPYDESK_PERMIT ({_s(self.permit)} s)"
             )
         for name, schemes in (
             ("records", ("sqlite", "austere", "astra", "astra+http")),
@@ -226,40 +226,45 @@ class Settings(BaseModel):
             url = getattr(self, name)
             if url and ("://" not in url or url.partition("://")[0] not in schemes):
                 raise ValueError(
-                    f"{name} {mask_url(url)!r} must start with one of: {', '.join(s + '://' for s in schemes if s != 'austere')}"
+                    f"{variable(name)} {mask_url(url)!r} must start with one of: {', '.join(s + '://' for s in schemes if s != 'austere')}"
                 )
             if name != "records" and not self.allow_insecure_redis and _is_open_to_others(url):
                 raise ValueError(
-                    f"{name} {mask_url(url)!r} would be reached without password or TLS: add a password, use rediss://, "
+                    f"{variable(name)} {mask_url(url)!r} would be reached without password or TLS: add a password, use rediss://, "
                     "or set COPYDESK_ALLOW_INSECURE_REDIS=1 for a network that nobody else can reach"
                 )
         return self
 
     @property
     def records_url(self) -> str:
+        """Where rows are, by name also when it is the data directory."""
         return self.records or f"sqlite:///{self.data_dir.absolute()}"
 
     @property
     def queue_url(self) -> str:
+        """Where tasks are, by name also when it is a file of the data directory."""
         return self.queue or f"sqlite:///{self.data_dir.absolute() / 'queue.db'}"
 
     @property
     def cache_url(self) -> str:
+        """Where values that may vanish are, by name also when it is the session database."""
         return self.cache or f"sqlite:///{self.session_db}"
 
     @property
     def checkpoints_url(self) -> str:
-        # Beside the rows: a session whose worker died, or that waited for a human, goes on on any machine.
+        """Where graph checkpoints are: beside the rows, so that a session goes on on any machine that sees those."""
         if self.records.startswith(("astra://", "astra+http://")):
             return self.records
         return f"sqlite:///{self.data_dir.absolute() / 'checkpoints.db'}"
 
     @property
     def session_db(self) -> Path:
+        """The session database, which is always a file of this machine."""
         return self.data_dir.absolute() / "session.db"
 
     @property
     def outbox(self) -> Path:
+        """The folder in which posts lie that a person publishes."""
         return self.data_dir.absolute() / "outbox"
 
     def sources(self, environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -257,9 +257,9 @@ SETTINGS = [
     ("no worker", {"COPYDESK_CONCURRENCY": "0"}, "COPYDESK_CONCURRENCY"),
     ("minus one", {"COPYDESK_CONCURRENCY": "-1"}, "COPYDESK_CONCURRENCY"),
     ("a billion", {"COPYDESK_CONCURRENCY": "1000000000"}, "COPYDESK_CONCURRENCY"),
-    ("heartbeat over lease", {"COPYDESK_LEASE": "20", "COPYDESK_HEARTBEAT": "10"}, "a third of lease"),
-    ("step shorter than its calls", {"COPYDESK_MODEL_TIMEOUT": "100"}, "node_timeout"),
-    ("send longer than its permit", {"COPYDESK_SEND_TIMEOUT": "30"}, "permit"),
+    ("heartbeat over lease", {"COPYDESK_LEASE": "20", "COPYDESK_HEARTBEAT": "10"}, "a third of COPYDESK_LEASE"),
+    ("step shorter than its calls", {"COPYDESK_MODEL_TIMEOUT": "100"}, "COPYDESK_NODE_TIMEOUT"),
+    ("send longer than its permit", {"COPYDESK_SEND_TIMEOUT": "30"}, "COPYDESK_PERMIT"),
 ]
 
 

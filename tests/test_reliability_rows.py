@@ -153,7 +153,7 @@ def _(world: World) -> None:
     ):
         world.patch.setenv(f"COPYDESK_{name}", url)
         result = world.fresh("queue", "list")
-        check_refusal(result, says=(name.lower(), "***", "://"))
+        check_refusal(result, says=(f"COPYDESK_{name}", "***", "://"))
         assert "hunter2" not in result.err
         world.refused("session", "list", says=("***",))
         world.patch.delenv(f"COPYDESK_{name}")
@@ -210,9 +210,9 @@ def _(world: World) -> None:
     """
     for value in ("0", "-1", "1000000000"):
         world.refused_setting("COPYDESK_CONCURRENCY", value, "COPYDESK_CONCURRENCY", value)
-    world.refused_setting("COPYDESK_LEASE", "20", "lease (20 s)", "a third")
-    world.refused_setting("COPYDESK_MODEL_TIMEOUT", "100", "node_timeout (240 s)", "model_timeout (100 s)")
-    world.refused_setting("COPYDESK_SEND_TIMEOUT", "30", "send_timeout (30 s)", "permit (20 s)")
+    world.refused_setting("COPYDESK_LEASE", "20", "COPYDESK_LEASE (20 s)", "a third")
+    world.refused_setting("COPYDESK_MODEL_TIMEOUT", "100", "COPYDESK_NODE_TIMEOUT (240 s)", "COPYDESK_MODEL_TIMEOUT (100 s)")
+    world.refused_setting("COPYDESK_SEND_TIMEOUT", "30", "COPYDESK_SEND_TIMEOUT (30 s)", "COPYDESK_PERMIT (20 s)")
     world.patch.setenv("COPYDESK_EMBEDDER", "hash-v2")
     world.refused("--brand", "acme", "session", "list", says=("COPYDESK_EMBEDDER", "'hash-v2'", "hash-v1"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,16 @@ def refusal(**environ: str) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    root = Path(__file__).resolve().parent.parent
+    packages = ("config", "memory", "tools", "agents", "graphs", "runtime")
+    product = "\n".join(
+        path.read_text(encoding="utf-8") for package in packages for path in sorted((root / package).rglob("*.py"))
+    )
+    unread = [name for name in Settings.model_fields if not re.search(rf"(?:self|settings|made)\.{name}\b", product)]
+    assert unread == [], "a setting that changes nothing misleads"
 
 
 def test_without_an_environment_everything_is_embedded_and_offline(tmp_path: Path) -> None:
@@ -86,10 +97,16 @@ def test_durations_are_seconds() -> None:
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
-        ({"COPYDESK_LEASE": "20"}, "heartbeat (10 s) must be at most a third of lease (20 s)"),
-        ({"COPYDESK_HEARTBEAT": "0"}, "heartbeat must be more than 0 s"),
-        ({"COPYDESK_MODEL_TIMEOUT": "80"}, "node_timeout (240 s) must be over three times model_timeout (80 s)"),
-        ({"COPYDESK_SEND_TIMEOUT": "20"}, "send_timeout (20 s) must be more than 0 s and shorter than permit (20 s)"),
+        ({"COPYDESK_LEASE": "20"}, "COPYDESK_HEARTBEAT (10 s) must be at most a third of COPYDESK_LEASE (20 s)"),
+        ({"COPYDESK_HEARTBEAT": "0"}, "COPYDESK_HEARTBEAT must be more than 0 s"),
+        (
+            {"COPYDESK_MODEL_TIMEOUT": "80"},
+            "COPYDESK_NODE_TIMEOUT (240 s) must be over three times COPYDESK_MODEL_TIMEOUT (80 s)",
+        ),
+        (
+            {"COPYDESK_SEND_TIMEOUT": "20"},
+            "COPYDESK_SEND_TIMEOUT (20 s) must be more than 0 s and shorter than COPYDESK_PERMIT (20 s)",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(environ: dict[str, str], said: str) -> None:
@@ -111,7 +128,7 @@ def test_variables_of_other_programs_are_ignored() -> None:
 @pytest.mark.parametrize("name", ["records", "queue", "cache"])
 @pytest.mark.parametrize("url", ["postgres://h/db", "sqlite", "/a/file.db", "redis:/h", "://"])
 def test_a_store_url_of_an_unknown_scheme_is_refused_by_name(name: str, url: str) -> None:
-    assert f"{name} " in refusal(**{variable(name): url})
+    assert f"{variable(name)} " in refusal(**{variable(name): url})
 
 
 @pytest.mark.parametrize(
