@@ -133,7 +133,7 @@ class BrandProfile(_Part):
     title: str
     description: str = ""
     zone: str = "UTC"
-    language: str = "en"
+    language: str = Field("en", pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")
     packs: tuple[str, ...] = ("us", "platform")
     approval: Literal["all", "flagged"] = "all"
     rules_only_ok: bool = False
@@ -257,20 +257,51 @@ def load_brand(folder: Path) -> BrandProfile:
     try:
         return BrandProfile.model_validate({**values, "content_hash": digest.hexdigest()})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][0]) if first["loc"] else "brand"
-        file = next((f for f, (_, field) in _LISTS.items() if field == where), "brand.toml")
-        spot = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = list(BrandProfile.model_fields) if len(first["loc"]) == 1 else []
-            raise BadInput(
-                f"{folder / file}: unknown field {spot!r}{nearest(str(first['loc'][-1]), known)}: remove or rename it"
-            ) from None
-        if first["type"] == "missing":  # its input is all that is there, which says nothing
-            raise BadInput(f"{folder / file}: {spot} is missing: add it") from None
-        raise BadInput(
-            f"{folder / file}: {spot} = {first['input']!r:.120}: {first['msg'].removeprefix('Value error, ')}"
-        ) from None
+        raise BadInput(_complaint(folder, error)) from None
+
+
+def _complaint(folder: Path, error: ValidationError) -> str:
+    """The first mistake in one line: file, field as its author finds it, value and remedy."""
+    first = error.errors()[0]
+    loc = first["loc"]
+    file = next((f for f, (_, field) in _LISTS.items() if loc and field == loc[0]), "brand.toml")
+    place, spot, kind = folder / file, _spot(loc), first["type"]
+    if kind == "extra_forbidden":
+        known = list(BrandProfile.model_fields) if len(loc) == 1 else []
+        return f"{place}: unknown field {spot!r}{nearest(str(loc[-1]), known)}: remove or rename it"
+    if kind == "missing":
+        # What was written instead is among the fields that are too many.
+        many = [
+            str(e["loc"][-1]) for e in error.errors() if e["type"] == "extra_forbidden" and e["loc"][:-1] == loc[:-1]
+        ]
+        written = next((name for name in many if nearest(name, [str(loc[-1])])), "")
+        return f"{place}: {spot} is missing: " + (f"rename {written!r}" if written else f"add {loc[-1]} = ...")
+    name = f"{loc[-1]} = " if isinstance(loc[-1], str) else ""
+    expected = str(first.get("ctx", {}).get("expected", ""))
+    says = {
+        "tuple_type": f'write a list: {name}["..."]',
+        "string_type": f'write a text in quotes: {name}"..."',
+        "literal_error": f"write {expected}{nearest(str(first['input']), re.findall(r'[a-z_]{2,}', expected))}",
+        "bool_parsing": "write true or false",
+        "string_pattern_mismatch": "write it like en or pt-BR" if loc == ("language",) else first["msg"],
+    }
+    return f"{place}: {spot} = {first['input']!r:.120}: {says.get(kind, first['msg'].removeprefix('Value error, '))}"
+
+
+def _spot(loc: tuple[int | str, ...]) -> str:
+    """Where in the file: `[[theme]] 2: [[theme.days]] 1: title` for the title of the second theme's first day."""
+    tables = {"grid": "grid", "days": "days", **{field: key for key, field in _LISTS.values()}}
+    words: list[str] = []
+    names: list[str] = []
+    for part in loc:
+        if isinstance(part, str):
+            names.append(tables.get(part, part))
+            words.append(part)
+        elif words[-1] in tables:
+            words[-1] = f"[[{'.'.join(names)}]] {part + 1}"
+        else:
+            words[-1] += f" {part + 1}"
+    return ": ".join(words) or "brand"
 
 
 def shipped_brands() -> Path:

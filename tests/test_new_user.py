@@ -342,3 +342,51 @@ def test_asking_in_the_wrong_folder_is_told_that_nothing_was_ever_made_there(cli
 def test_what_a_verb_does_not_know_names_the_help_of_that_verb(cli: Cli, typed: tuple[str, ...], answer: str) -> None:
     refused = cli(*typed)
     assert (refused.code, answer in refused.complaint) == (2, True), refused.complaint
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("brand.toml", 'title = "', 'titel = "', "title is missing: rename 'titel'"),
+        ("brand.toml", 'day = "tuesday"', 'day = "dienstag"', "[[grid]] 3: day = 'dienstag': write 'monday', "),
+        ("brand.toml", 'language = "en"', 'language = "deutsch"', "language = 'deutsch': write it like en or pt-BR"),
+        ("brand.toml", 'hashtags = ["', 'hashtags = [5, "', "hashtags 1 = 5: write a text in quotes: "),
+        (
+            "brand.toml",
+            "hashtags = [",
+            'hashtags = "#Clay" # ',
+            """hashtags = '#Clay': write a list: hashtags = ["..."]""",
+        ),
+        (
+            "themes.toml",
+            'title = "Dim the lights"',
+            "",
+            "[[theme]] 1: [[theme.days]] 1: title is missing: add title = ",
+        ),
+        ("claims.toml", 'text = "drug', 'txt = "drug', "text is missing: rename 'txt'"),
+    ],
+)
+def test_a_slip_in_a_brand_s_file_is_named_as_its_author_finds_it(
+    cli: Cli, file: str, old: str, new: str, said: str
+) -> None:
+    small_brand(cli)
+    path = cli.data_dir / "brands" / "acme" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    refused = cli("brand", "check")
+    assert (refused.code, said in refused.complaint) == (2, True), refused.complaint
+
+
+def test_a_template_that_is_never_used_and_a_language_that_no_rule_reads_are_said_once(cli: Cli) -> None:
+    small_brand(cli)
+    folder = cli.data_dir / "brands" / "acme"
+    templates = (folder / "templates.toml").read_text().replace("{hook}", "{hoook}")
+    templates = templates.replace('content_type = "story"', 'content_type = "stroy"', 1)
+    (folder / "templates.toml").write_text(templates.replace('platform = "any"', 'platform = "instgram"', 1))
+    (folder / "brand.toml").write_text((folder / "brand.toml").read_text().replace('"en"', '"de"', 1))
+    checked = cli("brand", "check", "--json").json
+    assert len([line for line in checked["warnings"] if "{hoook} is no place" in line]) == 1
+    assert any("content_type 'stroy' is not known (did you mean 'story'?)" in line for line in checked["warnings"])
+    assert any("platform 'instgram' is not known (did you mean 'instagram'?)" in line for line in checked["warnings"])
+    assert any("the rules look for English words" in line for line in checked["notes"])

@@ -196,7 +196,7 @@ def brand_check(args: argparse.Namespace) -> int:
     """Print what is wrong with a brand's folder; 1 when it has warnings, 2 when it cannot be read."""
     profile, folder = _named(args)
     found = check_brand(profile, folder)
-    notes = of_the_example(folder)
+    notes = [*of_the_example(folder), *other_language(profile)]
     shape = {
         "name": profile.name,
         "folder": str(folder),
@@ -214,6 +214,16 @@ def brand_check(args: argparse.Namespace) -> int:
 def check_brand(profile: BrandProfile, folder: Path) -> list[str]:
     """What is wrong with a brand that can be read, a line each with its remedy."""
     return [*warnings_of(profile), *brand_gaps(profile, folder), *unread_documents(folder)]
+
+
+def other_language(profile: BrandProfile) -> list[str]:
+    """That rules and templates read English, where the brand writes another language."""
+    if profile.language.partition("-")[0] == "en":
+        return []
+    return [
+        f"language = {profile.language!r}: the rules look for English words, so a person has to read every post; nothing found "
+        "in it means nothing"
+    ]
 
 
 def of_the_example(folder: Path) -> list[str]:

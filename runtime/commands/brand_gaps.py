@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.errors import BadInput
-from config.vocabulary import PLATFORMS, nearest
+from config.vocabulary import CONTENT_TYPES, PLATFORMS, nearest
 
 if TYPE_CHECKING:
     from config.brand_profile import BrandProfile
@@ -19,22 +19,43 @@ _PLACE = re.compile(r"\{([^{}\n]*)\}")
 
 def brand_gaps(profile: BrandProfile, folder: Path) -> list[str]:
     """What the profile names that does not exist, drops or leaves out, a line each with its remedy."""
-    return [*_places(profile), *_accounts(profile), *_hashtags(profile), *_words(profile, folder)]
+    return [*_places(profile), *_kinds(profile), *_accounts(profile), *_hashtags(profile), *_words(profile, folder)]
 
 
 def _places(profile: BrandProfile) -> list[str]:
-    found = []
+    used: dict[str, list[str]] = {}
     for template in profile.templates:
         for field, lines in template.structure.items():
             text = "\n".join([lines] if isinstance(lines, str) else map(str, lines))
             for place in dict.fromkeys(_PLACE.findall(text)):
-                if place in PLACES or re.fullmatch(r"fact[1-9]", place):
-                    continue
-                hint = nearest(place, [*PLACES, *(f"fact{n}" for n in range(1, 5))])
-                found.append(
-                    f"templates.toml: {template.name}: {field}: {{{place}}} is no place that is filled{hint}, so that its "
-                    f"line is left out: there are {', '.join(PLACES)}, fact1, fact2, ..."
-                )
+                if place not in PLACES and not re.fullmatch(r"fact[1-9]", place):
+                    used.setdefault(place, []).append(f"{template.name}: {field}")
+    found = []
+    for place, where in used.items():
+        hint = nearest(place, [*PLACES, *(f"fact{n}" for n in range(1, 5))])
+        more = f" (and {len(where) - 1} more)" if where[1:] else ""
+        found.append(
+            f"templates.toml: {where[0]}{more}: {{{place}}} is no place that is filled{hint}, so that its line is left out: "
+            f"there are {', '.join(PLACES)} and fact1 to fact9"
+        )
+    return found
+
+
+def _kinds(profile: BrandProfile) -> list[str]:
+    found = []
+    for template in profile.templates:
+        if template.content_type not in CONTENT_TYPES:
+            known = list(CONTENT_TYPES)
+            found.append(
+                f"templates.toml: {template.name}: content_type {template.content_type!r} is not known"
+                f"{nearest(template.content_type, known)}, so that it is never used: there are {', '.join(known)}"
+            )
+        if template.platform != "any" and template.platform not in PLATFORMS:
+            known = ["any", *PLATFORMS]
+            found.append(
+                f"templates.toml: {template.name}: platform {template.platform!r} is not known"
+                f"{nearest(template.platform, known)}, so that it is never used: there are {', '.join(known)}"
+            )
     return found
 
 
