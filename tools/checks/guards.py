@@ -32,6 +32,8 @@ _MANUAL = frozenset(
         "osteopath",
         "osteopaths",
         "osteopathy",
+        "physio",
+        "physios",
         "osteopathic",
         "chiropractic",
         "chiropractor",
@@ -141,6 +143,8 @@ def lifestyle(sentence: Sentence, start: int, end: int) -> bool:
     ):
         return True
     words = sentence.words(0, len(sentence.tokens))
+    if "fluoride" in words and {"cavities", "decay", "caries", "plaque"} & set(words):
+        return True  # what every authority lets a toothpaste say
     if _SELF & set(words) or sentence.has("PRODUCT") or not sentence.has("LIFESTYLE"):
         return False
     # A way of eating may be good; that it cures an illness, or that one food keeps one away, is a claim about that food.

@@ -22,7 +22,7 @@ _HOUSEHOLD = _of(
     orchard greenhouse compost wallet fees fee contract contracts recruitment hiring shipping parcel"""
 )
 _SHOWN = _of(
-    """film movie museum exhibition novel documentary memoir library lecture author festival gallery theatre
+    """history film movie museum exhibition novel documentary memoir library lecture author festival gallery theatre
     theater play podcast parking entrance wing ward biography bestseller poem poet song band album"""
 )
 _PRACTICE = _of(
