@@ -299,7 +299,7 @@ FILES = [
     ("twice the same key", "brand.toml", b'name = "acme"\nname = "acme"\n', "brand.toml"),
     ("a NUL", "brand.toml", b'name = "ac\x00me"\n', "brand.toml"),
     ("not UTF-8", "brand.toml", b'name = "\xff"\n', "not UTF-8"),
-    ("no title", "brand.toml", b'name = "acme"\n', "title is missing: add it"),
+    ("no title", "brand.toml", b'name = "acme"\n', "title is missing: add title = "),
     ("too large", "claims.toml", b"#" * (1024 * 1024 + 1), "limit"),
     # 13: unknown keys
     ("unknown key", "brand.toml", b'name = "acme"\ntitle = "Acme"\naproval = "all"\n', "did you mean 'approval'"),
