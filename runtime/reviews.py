@@ -46,9 +46,8 @@ async def pending_reviews(records: Records, *, session_id: str = "") -> list[Rev
     """Open reviews that nobody has decided, critical first, then oldest."""
     rows = await records.find_by(Review, decision=Decision.PENDING)
     rows = [row for row in rows if not session_id or row.session_id == session_id]
-    open_rows = [
-        row for row in rows if await records.find_once("decision", f"{row.piece_id}|{row.content_hash}", Review) is None
-    ]
+    decided = await records.find_many_once("decision", [f"{row.piece_id}|{row.content_hash}" for row in rows], Review)
+    open_rows = [row for row in rows if f"{row.piece_id}|{row.content_hash}" not in decided]
     return sorted(open_rows, key=lambda row: row.place)
 
 

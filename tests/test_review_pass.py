@@ -330,6 +330,19 @@ def test_keys_of_publications_are_never_cut_and_the_outbox_is_named(
         assert any(row["pub_key"][:12] in line and row["status"] in line for line in status.splitlines())
 
 
+def test_a_reason_in_any_script_is_taken_where_the_locale_is_c(week: Cli) -> None:
+    done = subprocess.run(
+        [*typed(week), "review"],
+        input="r\ntöö steif שלום\n".encode() + b"r\n\xff\xfe\nq\n",
+        capture_output=True,
+        env=environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"),
+    )
+    assert (done.returncode, b"1 rejected; 2 still wait." in done.stdout) == (3, True), done.stdout
+    assert done.stderr.count(b"is not UTF-8") == 1
+    [rejected] = week.ok("piece", "list", "--state", "rejected")
+    assert rejected["reason"].endswith(": töö steif שלום")
+
+
 def test_ctrl_c_at_the_question_keeps_what_was_decided(week: Cli) -> None:
     process = subprocess.Popen(
         [*typed(week), "review"],

@@ -220,3 +220,18 @@ def test_a_caption_is_dimmed_from_where_the_feed_says_more() -> None:
         "more"
         not in drawn(Post(platform="facebook", content_type="quote", caption="x" * 900)).partition("The exact")[0]
     )
+
+
+def test_what_a_check_says_beside_its_findings_is_shown_too() -> None:
+    view = a_view(a_quote("One two."), found=[("caption", 0, 3, "important")])
+    [check] = view.checks
+    finding = check.findings[0].model_copy(update={"suggestion": "Say it; plainly."})
+    lost = "1 concerns of the model quote nothing that stands in the post: no disclosure"
+    told = check.model_copy(update={"findings": (finding,), "recommendations": f"Say it; plainly.; {lost}"})
+    out = io.StringIO()
+    draw_view(Console(file=out, width=300), View(view.piece, view.revision, [told], {}, {}, None))
+    assert f"c: warning (1 found; {lost})" in out.getvalue()
+    alone = told.model_copy(update={"recommendations": "Say it; plainly."})
+    out = io.StringIO()
+    draw_view(Console(file=out, width=300), View(view.piece, view.revision, [alone], {}, {}, None))
+    assert "c: warning (1 found)\n" in out.getvalue()

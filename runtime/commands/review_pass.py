@@ -243,7 +243,8 @@ def _line(prompt: str) -> str:
         sys.stdout.write(prompt)
         sys.stdout.flush()
         line = sys.stdin.readline()
-        line.encode("utf-8")  # where the locale is C, bytes that are no text come through as lone surrogates
+        # Where the locale is C, whatever is not ASCII comes through as lone surrogates, a byte each.
+        line = line.encode("utf-8", "surrogateescape").decode("utf-8")
     except KeyboardInterrupt:
         raise _Stop from None
     except UnicodeError:

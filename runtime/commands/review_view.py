@@ -231,7 +231,10 @@ def _change(line: str, spans: Sequence[tuple[int, int]]) -> Text:
 
 def _said(row: ComplianceCheck) -> str:
     if row.findings:
-        return f" ({len(row.findings)} found)"
+        beside = row.recommendations
+        for advice in {finding.suggestion for finding in row.findings if finding.suggestion}:
+            beside = beside.replace(advice, "")
+        return f" ({'; '.join([f'{len(row.findings)} found', *([rest] if (rest := beside.strip('; ')) else [])])})"
     return " (no rule fired)" if row.check_result == "passed" else f" ({row.recommendations or 'it did not finish'})"
 
 
