@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tools.checks.rules import Sentence
+from tools.checks.situations import situation
 from tools.checks.subjects import SUBJECTS
 
 Guard = Callable[[Sentence, int, int], bool]
@@ -100,6 +101,10 @@ def advice(sentence: Sentence, start: int, end: int) -> bool:
     text = " ".join(sentence.words(0, len(sentence.tokens)))
     if sentence.has("CARE") and sentence.has("ADVICE"):
         return True
+    if sentence.denied or situation(
+        sentence, "emergency", "keep_taking", "no_such", "intake", "refusal", "vaccine_fact", "licensed", "monograph"
+    ):
+        return True
     return any(
         phrase in text
         for phrase in (
@@ -159,7 +164,7 @@ def lifestyle(sentence: Sentence, start: int, end: int) -> bool:
 
 def debunked(sentence: Sentence, start: int, end: int) -> bool:
     """The sentence warns of such a claim, and does not turn round behind the warning ("there is no cure, but …")."""
-    if sentence.denied:
+    if sentence.denied or situation(sentence, "no_such", "refusal"):
         return True
     if "DEBUNK" not in sentence.present:
         return False
@@ -344,6 +349,8 @@ def awareness(sentence: Sentence, start: int, end: int) -> bool:
     )
     if {"helps", "survivors"} <= {token.text for token in sentence.tokens}:
         return False
+    if situation(sentence, "room_for", "cause", "own_story", "public_service", "other_sense"):
+        return True
     return sentence.has("AWARENESS") and not sold and not sentence.has("STRONG", 0, start)
 
 
