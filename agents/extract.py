@@ -14,7 +14,7 @@ from agents.sentences import SAME, noun_phrases, overlap, says_the_same, split_s
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 OWN_KEYWORDS = 4
 """The first keywords of a day are its own; those behind them are only related."""
-_PART = re.compile(rf",? \(?(?:continued|once more|part (?:four|five|six|seven))\)?$| on (?:{'|'.join(WEEKDAYS)})$")
+PART = re.compile(rf",? \(?(?:continued|once more|part (?:four|five|six|seven))\)?$| on (?:{'|'.join(WEEKDAYS)})$")
 """What a derived day's title has behind the name of its page or theme."""
 _REMAINDER = re.compile(r"(?i)\bthe rest\b")  # no rest that anybody takes
 GENERIC = stems(
@@ -74,12 +74,12 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
     one; the title's words and what the search ranked high count a little.
     """
     day = material["day"]
-    title = stems(_PART.sub("", day["title"])) - GENERIC
+    title = stems(PART.sub("", day["title"])) - GENERIC
     found = quotable(material.get("passages", ()))
     # Neither the brand's name nor what all its pages speak of ties a sentence to one day.
     everyday = stems(material.get("brand", "")) | said_everywhere(found)
     # "Slowly" does not make a sentence be about walking slowly.
-    leading = stems(" ".join(word for word in words(_PART.sub("", day["title"])) if not word.endswith("ly"))) - GENERIC
+    leading = stems(" ".join(word for word in words(PART.sub("", day["title"])) if not word.endswith("ly"))) - GENERIC
     keywords = list(day.get("keywords", ())) or [day["title"]]
     first, later = (stems(" ".join(part)) - GENERIC for part in (keywords[:OWN_KEYWORDS], keywords[OWN_KEYWORDS:]))
     week = stems(" ".join((material["theme"], *material.get("keywords", ())))) - GENERIC
@@ -130,7 +130,7 @@ def said_everywhere(found: Iterable[Found]) -> frozenset[str]:
 
 def named_after(title: str, pages: Collection[str]) -> frozenset[str]:
     """The pages that bear the day's title, or what stands in it before the side that the day is about."""
-    bare = _PART.sub("", title)
+    bare = PART.sub("", title)
     plain = bare.lower()
     exact = frozenset(page for page in pages if page.lower() == plain)
     # A page with a long name lends a day its beginning: "Brushing" of "Brushing: what we tell everyone".

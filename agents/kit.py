@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.extract import GENERIC, OWN_KEYWORDS, WEEKDAYS
+from agents.extract import GENERIC, OWN_KEYWORDS, PART, WEEKDAYS
 from agents.sentences import NO_NOUN, mentions, stems, words
 from config.platforms import Limits
 
@@ -45,8 +45,8 @@ _ON_A_SIDE = {
 
 
 def name_of(title: str) -> str:
-    """The title without the side that the day is about: "Gentle stretching" of "Gentle stretching: shoulders and floor"."""
-    return re.split(r": | \(", title, maxsplit=1)[0]
+    """What the day shares with others: "Gentle stretching" of "Gentle stretching: shoulders and floor", and of "..., continued"."""
+    return re.split(r": | \(", PART.sub("", title), maxsplit=1)[0]
 
 
 def _short_name(name: str) -> bool:

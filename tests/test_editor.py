@@ -44,7 +44,7 @@ def month(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def name_of(one: weeks.Written) -> str:
     """The day's title without the side of it that the day is about."""
-    return re.split(r": | \(|, continued$|, once more$", one.piece.theme)[0]
+    return re.split(r": | \(|, (?:continued|once more)$| on [A-Z][a-z]+day$", one.piece.theme)[0]
 
 
 def read_of(one: weeks.Written) -> str:

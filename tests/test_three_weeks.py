@@ -167,7 +167,7 @@ def is_own(month: Month, one: Written, line: str) -> bool:
     if line in own_lines(month, one) or line.startswith(("Source: ", "Sources: ", "— ", "#", month.profile.link)):
         return True
     # The day's title, or its part before what the day shows of it, and a few words that open the post.
-    name = re.split(r": | \(", one.piece.theme, maxsplit=1)[0]
+    name = re.split(r": | \(|, (?:continued|once more)$| on [A-Z][a-z]+day$", one.piece.theme, maxsplit=1)[0]
     if line.startswith((f"{name}: ", f"{name}, ")):
         return len(line.removeprefix(name).split()) <= 6
     opening, colon, title = line.partition(": ")
