@@ -12,12 +12,52 @@ from tools.checks.rules import Sentence
 
 _FORWARD = 160
 """Characters of the next sentence that are read."""
-_PRONOUNS = frozenset("our we us this buy order try water app program method package protocol".split())
+_PRONOUNS = frozenset(
+    ["our", "we", "us", "this", "buy", "order", "try", "water", "app", "program", "method", "package", "protocol"]
+)
 _OFFER = frozenset(("PRODUCT", "INGEST", "REMEDY", "THERAPY", "ENERGYTECH"))
 _PLAIN = frozenset(
-    """solution aid support help control plan programme program course machine belt wrap pillow blanket collar treat
-    roller wand range pack mat session app water package pen pendant cream drink drinks milk honey shot juice system
-    device rub range bundle""".split()
+    [
+        "solution",
+        "aid",
+        "support",
+        "help",
+        "control",
+        "plan",
+        "programme",
+        "program",
+        "course",
+        "machine",
+        "belt",
+        "wrap",
+        "pillow",
+        "blanket",
+        "collar",
+        "treat",
+        "roller",
+        "wand",
+        "range",
+        "pack",
+        "mat",
+        "session",
+        "app",
+        "water",
+        "package",
+        "pen",
+        "pendant",
+        "cream",
+        "drink",
+        "drinks",
+        "milk",
+        "honey",
+        "shot",
+        "juice",
+        "system",
+        "device",
+        "rub",
+        "range",
+        "bundle",
+    ]
 )
 
 _SELLS = re.compile(
@@ -55,9 +95,10 @@ _TURNED_AWAY = re.compile(
     r"doesn't|won't|nothing|failed|amazed|hide|truth|secret|about (?:our|this|these|my)|until|first try)\b"
 )
 _URGENT = re.compile(r"\b(?:is|are|may be|can be) (?:an? )?(?:medical )?emergenc(?:y|ies)\b")
-_MEDICINE = 
+_MEDICINE = (
     r"(?:insulin|medicines?|medications?|prescri\w+|antidepressants?|inhalers?|tablets|statins?|chemo\w*|"
     r"anticoagulants?|steroids?|meds|hrt|treatment)\b"
+)
 _KEEP_TAKING = re.compile(
     rf"\b(?:never|don't|do not|please do not|please don't|nobody should|no one should|should not|shouldn't|must not) "
     rf"(?:stop|skip|change|swap|replace|reduce|adjust|delay|put off|come off|halve|stop or change|"
