@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import shutil
@@ -12,8 +13,13 @@ from typing import Any
 import aiosqlite
 import pytest
 
+from config.clock import SystemClock
+from config.vocabulary import PieceState, SessionStatus
+from memory.records.protocol import open_records
+from memory.rows.content import Piece
+from memory.rows.sessions import Session
 from runtime.commands.completion import SHELLS
-from tests.cli_support import WEEK, Cli, cli, forbid_zebras, planned, quiet_process, small_brand, week
+from tests.cli_support import RUN, WEEK, Cli, cli, forbid_zebras, planned, quiet_process, small_brand, week
 
 __all__ = ["cli", "planned", "quiet_process", "week"]  # fixtures
 
@@ -172,3 +178,20 @@ def test_an_approval_that_ends_in_a_rejection_says_so_and_fails(week: Cli) -> No
     assert (result.code, result.out) == (1, "")
     for part in (other["piece_id"], "will not go out", "it is rejected (near-duplicate", one["piece_id"]):
         assert part in result.complaint
+
+
+async def fail_all_but(data_dir: Path, kept: int) -> None:
+    """As after a week whose model never gave an answer that could be used: over, with so many pieces still waiting."""
+    async with open_records(f"sqlite:///{data_dir}", clock=SystemClock()) as store:
+        records = store.for_brand("acme")
+        [session] = await records.list_rows(Session)
+        await records.put(session.model_copy(update={"status": SessionStatus.DONE}))
+        pieces = await records.find_by(Piece, brand="acme")
+        await records.put(*(one.model_copy(update={"state": PieceState.FAILED}) for one in pieces[kept:]))
+
+
+def test_a_week_of_which_nothing_was_made_is_a_failure_to_scripts(week: Cli) -> None:
+    asyncio.run(fail_all_but(week.data_dir, 1))
+    assert week(*RUN).code == 3, "one waits"
+    asyncio.run(fail_all_but(week.data_dir, 0))
+    assert week(*RUN).code == 1

@@ -204,7 +204,10 @@ async def print_session(args: argparse.Namespace, runtime: Runtime, brand: str, 
             print(printable(f"{'      ' if n else 'Next: '}{next_command(args, words)}"))
 
     emit(args, shape, draw)
-    if session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED):
+    nothing = (
+        shape["pieces"]["failed"] == shape["pieces"]["planned"] > 0
+    )  # a week that is over, and nothing of it was made
+    if session.status in (SessionStatus.FAILED, SessionStatus.CANCELLED) or nothing:
         return FINDINGS
     return WAITING_FOR_HUMAN if waiting_now(shape) else OK
 

@@ -10,6 +10,9 @@ from runtime.commands.common import OK, add_parts, add_verb, emit, opened, plain
 if TYPE_CHECKING:
     from runtime.report_week import WeekReport
 
+WIDE = 110
+"""Columns from which a line has room for both its instants, and a title."""
+
 
 def register(verbs: Any) -> None:
     parts = add_parts(add_verb(verbs, "report", "what a week came to: sent, decided, found, cited, spent"))
@@ -52,7 +55,8 @@ def _draw(report: WeekReport) -> None:
         mark, style = MARKS[line.piece.state]
         state = f"{mark} {line.piece.state}" + (" late" if line.on_time is False else "")
         planned, sent = (when(at, report.zone) for at in (line.row.scheduled_at, line.piece.published_at))
-        sent = "" if sent == planned else f", sent {sent[11:] if sent[:10] == planned[:10] else sent[5:]}"
+        apart = ", " if console.width >= WIDE else "\n"
+        sent = "" if sent == planned else f"{apart}sent {sent[11:] if sent[:10] == planned[:10] else sent[5:]}"
         table.add_row(
             planned[5:] + (sent if line.piece.published_at else ""),
             f"{line.piece.platform} {line.piece.content_type}",
