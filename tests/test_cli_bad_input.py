@@ -207,18 +207,6 @@ def test_ctrl_c_drains_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert b'"status": "waiting"' in done.stdout
 
 
-def test_ctrl_c_twice_stops_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
-    process = _running_week(tmp_path / "data")
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"Traceback" not in stderr
-    done = run("--data-dir", str(tmp_path / "data"), "session", "list", "--json")
-    assert done.returncode == 0
-    assert b'"status": "running"' in done.stdout
-
-
 def test_work_that_somebody_else_holds_is_refused_for_now(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     small_brand(cli)
     session = cli.ok("cycle", "run", "--theme", "water-and-pause", "--week", WEEK, "--detach")["session_id"]

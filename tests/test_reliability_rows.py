@@ -132,13 +132,14 @@ def _(world: World) -> None:
             process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
         assert (process.returncode, b"Traceback" in stderr) == (130, False), stderr
-    for data_dir in (once, twice):
-        cli = Cli(data_dir, world.fresh._capsys)
+    drained, stopped = (Cli(data_dir, world.fresh._capsys) for data_dir in (once, twice))
+    for cli in (drained, stopped):
         [session] = cli("session", "list", "--json").json
         assert session["status"] == "running"
-        resumed = cli("session", "resume", session["session_id"], "--json")
-        assert (resumed.code, resumed.json["status"]) == (3, "waiting"), "it went on to where a human is needed"
-        assert resumed.json["pieces"]["planned"] == 21
+    # That the drained one goes on too is shown where the same command is typed again (tests/test_cli_bad_input.py).
+    resumed = stopped("session", "resume", session["session_id"], "--json")
+    assert (resumed.code, resumed.json["status"]) == (3, "waiting"), "it went on to where a human is needed"
+    assert resumed.json["pieces"]["planned"] == 21
 
 
 # Settings and the brand's folder
@@ -211,7 +212,9 @@ def _(world: World) -> None:
     for value in ("0", "-1", "1000000000"):
         world.refused_setting("COPYDESK_CONCURRENCY", value, "COPYDESK_CONCURRENCY", value)
     world.refused_setting("COPYDESK_LEASE", "20", "COPYDESK_LEASE (20 s)", "a third")
-    world.refused_setting("COPYDESK_MODEL_TIMEOUT", "100", "COPYDESK_NODE_TIMEOUT (240 s)", "COPYDESK_MODEL_TIMEOUT (100 s)")
+    world.refused_setting(
+        "COPYDESK_MODEL_TIMEOUT", "100", "COPYDESK_NODE_TIMEOUT (240 s)", "COPYDESK_MODEL_TIMEOUT (100 s)"
+    )
     world.refused_setting("COPYDESK_SEND_TIMEOUT", "30", "COPYDESK_SEND_TIMEOUT (30 s)", "COPYDESK_PERMIT (20 s)")
     world.patch.setenv("COPYDESK_EMBEDDER", "hash-v2")
     world.refused("--brand", "acme", "session", "list", says=("COPYDESK_EMBEDDER", "'hash-v2'", "hash-v1"))
