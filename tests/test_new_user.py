@@ -390,3 +390,17 @@ def test_a_template_that_is_never_used_and_a_language_that_no_rule_reads_are_sai
     assert any("content_type 'stroy' is not known (did you mean 'story'?)" in line for line in checked["warnings"])
     assert any("platform 'instgram' is not known (did you mean 'instagram'?)" in line for line in checked["warnings"])
     assert any("the rules look for English words" in line for line in checked["notes"])
+
+
+def test_an_editor_that_is_not_there_is_refused_when_it_is_preferred_and_not_at_the_first_edit(cli: Cli) -> None:
+    refused = cli("preferences", "set", "editor", "nosuchprogram --wait")
+    assert (refused.code, "there is no such program here" in refused.complaint) == (2, True)
+    assert cli("preferences", "set", "editor", "sh -c true").code == 0
+
+
+def test_brand_show_says_whom_it_speaks_to_and_how_many_pages_it_has(cli: Cli) -> None:
+    small_brand(cli)
+    (cli.data_dir / "brands" / "acme" / "documents" / "kiln.txt").write_text("The kiln is warm.")
+    shown = cli("brand", "show").out
+    assert re.search(r"^audience: Adults with full days", shown, re.M)
+    assert re.search(r"^hashtags: #Acme .*; calls to action: 24; documents: 11$", shown, re.M)

@@ -283,7 +283,10 @@ def brand_show(args: argparse.Namespace) -> int:
     lines = [
         f"{profile.name}: {profile.title} ({profile.zone})",
         f"folder: {folder}",
-        f"rule packs: {', '.join(profile.packs)}; approval: {profile.approval}",
+        f"rule packs: {', '.join(profile.packs)}; approval: {profile.approval}; language: {profile.language}",
+        f"audience: {profile.audience or 'not said'}",
+        f"hashtags: {' '.join(profile.hashtags) or 'none'}; calls to action: {len(profile.call_to_action)}; "
+        f"documents: {len([path for path in (folder / 'documents').glob('[!.]*') if path.is_file()])}",
         f"themes: {', '.join(theme.name for theme in profile.themes) or 'none'}",
         "the week:",
         *(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 from typing import Any
 
 from config.errors import BadInput, NotFound
@@ -60,9 +61,13 @@ async def preferences_set(args: argparse.Namespace) -> int:
         find_brand_folder(parse_slug(value, what="brand"), settings.data_dir.absolute() / "brands")
     if key == "editor":
         try:
-            shlex.split(value)
+            words = shlex.split(value)
         except ValueError as error:
             raise BadInput(f"editor {value[:80]!r}: {error}: write it as you would type it") from None
+        if not words or shutil.which(words[0]) is None:
+            raise BadInput(
+                f"editor {value[:80]!r}: there is no such program here: name one on your PATH, or its whole path"
+            )
     async with open_user_sessions(settings.session_db, clock=SystemClock()) as store:
         await store.for_brand(EVERY_BRAND).set_preference(login(), key, value)
     emit(args, {"user": login(), "preferences": {key: value}}, f"{key} = {value}")
