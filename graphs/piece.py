@@ -26,7 +26,7 @@ from graphs.near import lost_to, near_duplicates
 from graphs.pieces import find_schedule, get_revision, move, write_embedding, written
 from graphs.state import MAX_REVISIONS, CheckOne, HumanDecision, PieceGraphState
 from graphs.used import remember_used
-from graphs.verdicts import GRAVITY, checks_of, close_review, grounds, rule_row, who_asks, worst
+from graphs.verdicts import GRAVITY, checks_of, close_review, grounds, record_twin, rule_row, who_asks, worst
 from memory.rows.checks import Review
 from memory.rows.content import Piece, Revision
 from tools.checks.limits import check_limits
@@ -285,6 +285,7 @@ async def _approve(context: GraphContext, piece: Piece, revision: Revision, *, b
     if piece.state is PieceState.APPROVED and piece.sealed_hash == revision.content_hash:
         return piece
     if twin := await lost_to(context, piece, revision):
+        await record_twin(context, piece, revision, twin)
         return await move(
             context.records,
             context.clock,

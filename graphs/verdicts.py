@@ -8,7 +8,7 @@ from typing import Any
 from config.clock import Clock
 from config.vocabulary import CheckResult, Decision, Severity
 from graphs.context import GraphContext
-from graphs.ids import review_id
+from graphs.ids import check_id, review_id
 from memory.records.protocol import Records
 from memory.rows.checks import ComplianceCheck, Finding, Review
 from memory.rows.content import Piece, Revision
@@ -53,6 +53,16 @@ def rule_row(
         content_hash=revision.content_hash,
         created_at=context.clock.now(),
     )
+
+
+async def record_twin(context: GraphContext, piece: Piece, revision: Revision, twin: Finding) -> None:
+    """Write into the piece's check for near-duplicates what was found when it was to be sealed, after the check had passed."""
+    row = rule_row(context, piece, revision, twin.check_type, [twin])
+    key = check_id(piece.id, piece.run, revision.content_hash, twin.check_type)
+    was = await context.records.find(ComplianceCheck, content_id=piece.id, id=key)
+    signed = {"reviewer_id": was.reviewer_id, "reviewed_at": was.reviewed_at} if was else {}
+    version = was.row_version if was else 0
+    await context.records.put(row.model_copy(update={"id": key, "run": piece.run, "row_version": version, **signed}))
 
 
 async def checks_of(records: Records, piece_id: str, content_hash: str, *, run: int) -> list[ComplianceCheck]:

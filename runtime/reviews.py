@@ -118,7 +118,10 @@ async def _decide(
     if existing is None:
         review = await records.find(Review, id=review_id(piece.id, content_hash))
         if review is None or piece.state is not PieceState.WAITING:
-            raise Conflict(f"piece {piece.id} is {piece.state}: no human is asked about {content_hash[:12] or 'it'}")
+            raise Conflict(
+                f"piece {piece.id} is {piece.state}: no human is asked about {content_hash[:12] or 'it'}: `review list` prints "
+                "what waits"
+            )
         if decision is Decision.APPROVED and review.result is CheckResult.FAILED:
             raise Conflict(
                 f"piece {piece.id} failed its checks and cannot be approved as it is: `review edit {piece.id}` ({review.why})"

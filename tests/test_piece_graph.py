@@ -403,6 +403,10 @@ async def test_two_pieces_of_one_text_are_not_both_approved(tmp_path: Path) -> N
         assert second.reason.startswith("near-duplicate")
         assert first.id in second.reason
         assert second.sealed_hash == ""
+        row = (await checks(room, second))["near_duplicate"]
+        assert (row.check_result, row.reviewer_id) == (CheckResult.FAILED, "ann")
+        assert [finding.rule for finding in row.findings] == ["NEAR-DUPLICATE"]
+        assert first.id in row.recommendations
 
 
 async def test_two_pieces_of_one_text_approved_at_the_same_moment_are_not_both_sealed(tmp_path: Path) -> None:

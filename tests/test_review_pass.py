@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shlex
@@ -18,7 +19,19 @@ from hypothesis import strategies as st
 from config.errors import BadInput
 from memory.rows.content import Post
 from runtime.commands.post_text import from_text, to_text
-from tests.cli_support import ROOT, WEEK, Cli, Result, cli, environment, forbid_zebras, planned, quiet_process, week
+from tests.cli_support import (
+    ROOT,
+    RUN,
+    WEEK,
+    Cli,
+    Result,
+    cli,
+    environment,
+    forbid_zebras,
+    planned,
+    quiet_process,
+    week,
+)
 
 __all__ = ["cli", "planned", "quiet_process", "week"]  # fixtures
 
@@ -341,6 +354,34 @@ def test_a_reason_in_any_script_is_taken_where_the_locale_is_c(week: Cli) -> Non
     assert done.stderr.count(b"is not UTF-8") == 1
     [rejected] = week.ok("piece", "list", "--state", "rejected")
     assert rejected["reason"].endswith(": töö steif שלום")
+
+
+def test_what_was_shown_is_what_goes_out_byte_for_byte(human: Human) -> None:
+    week = human.week
+    odd = "Zeile  \n\n:fire: [b] e\u0301 👩‍👩‍👧‍👦 שלום Ｆ\u00a0x\n=== caption ===\nEnd"
+    first = week.ok("review", "list")[0]["piece_id"]
+    assert week("review", "edit", first, "--set", f"caption={odd}").code == 0
+    shown = {row["piece_id"]: week.ok("review", "show", row["piece_id"]) for row in week.ok("review", "list")}
+    assert shown[first]["post"]["caption"] == odd
+    human.types("a", "a", "a")
+    for sent in week.ok("publish", "due", "--until", WEEK):
+        folder = week.data_dir / sent["url"]
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        seen = shown[sent["piece_id"]]
+        assert (manifest["fields"], manifest["content_hash"]) == (seen["post"], seen["content_hash"])
+        assert hashlib.sha256(Post.model_validate(seen["post"]).canonical()).hexdigest() == seen["content_hash"]
+        assert seen["post"]["caption"].encode() in (folder / "post.txt").read_bytes()
+
+
+def test_a_piece_that_a_new_plan_replaced_cannot_be_approved_any_more(human: Human) -> None:
+    week = human.week
+    old = week.ok("review", "list")
+    assert week(*RUN, "--replan", "--platform", "facebook").code == 3
+    for row in old:
+        refused = week("review", "approve", f"{row['piece_id']}@{row['content_hash'][:12]}")
+        assert (refused.code, "is cancelled: no human is asked" in refused.complaint) == (1, True)
+    [new] = week.ok("review", "list")
+    assert new["piece_id"] not in {row["piece_id"] for row in old}
 
 
 def test_ctrl_c_at_the_question_keeps_what_was_decided(week: Cli) -> None:
