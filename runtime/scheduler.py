@@ -43,6 +43,8 @@ AGAIN = timedelta(minutes=5)
 """When a fire that a person has to make possible (a brand's folder that is broken) is tried again."""
 _TOO_FAR = timedelta(days=9)
 """Further ahead than any slot of a weekly rule can be: only a clock that was wrong puts a bookmark there."""
+_BEFORE = timedelta(hours=3)
+"""How long before its schedule was added a slot may be that was meant: zones move by hours, clocks are set back by hours."""
 _PAGE = 100
 
 
@@ -165,7 +167,11 @@ class Scheduler:
         if schedule.status != "active" or await is_paused(self.records, name):
             return now + AGAIN if stuck else None
         due = rule.weekly.due(schedule.next_at, now)
+        # A clock that was a year behind has moved the bookmark to before there was a schedule: nothing was missed then.
+        since = schedule.created_at - _BEFORE if schedule.created_at <= now else None
         for slot in due:
+            if since is not None and slot.at < since:
+                continue
             fire = await self._decide(schedule, slot.local, _policy(slot, due[-1], rule, now))
             if fire.id not in stuck and not await self._carry_out(schedule, fire):
                 stuck.add(fire.id)

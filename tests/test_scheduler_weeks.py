@@ -366,6 +366,25 @@ async def test_a_clock_that_was_years_ahead_and_comes_back_does_not_silence_a_sc
     assert await desk.outcomes() == ahead, "what was decided stays decided"
 
 
+async def test_a_clock_that_was_a_year_behind_misses_nothing_of_before_the_schedule_was_added(desk: Desk) -> None:
+    await desk.add()
+    await desk.look_at(FIRST)
+    desk.clock.step(-52 * WEEK)
+    for _ in range(2):
+        await desk.scheduler.look("weekly")
+        desk.clock.advance(WEEK)
+    desk.clock.step(52 * WEEK)
+    assert await desk.look_at(FIRST + 3 * WEEK) == FIRST + 4 * WEEK
+    outcomes = {day: outcome for day, outcome in (await desk.outcomes()).items() if day > "2026-06"}
+    assert outcomes == {
+        "2026-12-14": "fired",
+        "2026-12-21": "missed",
+        "2026-12-28": "coalesced",
+        "2027-01-04": "fired",
+    }
+    assert "missed" not in {outcome for day, outcome in (await desk.outcomes()).items() if day < "2026-12"}
+
+
 async def test_a_trigger_that_died_before_its_session_is_gone_on_with_by_a_worker_even_while_paused(
     desk: Desk, quick: None
 ) -> None:
