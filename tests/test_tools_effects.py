@@ -271,3 +271,39 @@ async def test_a_tool_that_writes_writes_memories_and_nothing_else(bench: Bench)
     (memory,) = await bench.records.find_by(AgentMemory, brand="acme")
     assert memory.memory_content == "light"
     assert await bench.records.find(Control, name="pause") is None
+
+
+async def test_an_effect_that_is_not_async_happens_once_too(bench: Bench) -> None:
+    done: list[str] = []
+    answers: list[Any] = []
+
+    def effect() -> str:
+        done.append("x")
+        return "yes"
+
+    for _ in range(2):
+        await acting(bench, effect, answers).call("act", key="a")  # type: ignore[arg-type]
+    assert (answers, done) == (["yes", "yes"], ["x"])
+
+
+@pytest.mark.parametrize("key", ["", "x" * 201, "a\x00b", "\ud800"])
+async def test_a_key_that_names_nothing_starts_nothing(bench: Bench, key: str) -> None:
+    done: list[str] = []
+
+    @tool(agents={"coordination"}, effect="write")
+    async def act(ctx: ToolContext) -> str:
+        """Act once."""
+        return str(await ctx.once(key, lambda: add(done, "x")))
+
+    with pytest.raises(BadInput, match="must have 1 to 200 characters"):
+        await bench.box(act, agent="coordination", effects={"write"}).call("act")
+    assert done == []
+    assert [event.name for event in await bench.events()] == []
+
+
+async def test_an_effect_that_is_called_too_early_is_refused_before_it_is_started(bench: Bench) -> None:
+    done: list[str] = []
+    with pytest.raises(BadInput, match="needs a function: give `send`, not `send\\(\\)`"):
+        await acting(bench, add(done, "x")).call("act", key="a")  # type: ignore[arg-type]
+    await acting(bench, lambda: add(done, "y")).call("act", key="a")
+    assert done == ["y"], "the key was not used up"

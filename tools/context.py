@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from memory.records.protocol import Decision, Once, Records, Scored
 from memory.rows.agents import AgentMemory
 from memory.rows.row import Row
 from memory.rows.sessions import Event
+from tools.text import HIDDEN
 
 if TYPE_CHECKING:
     from memory.graph_store import MemoryStore
@@ -73,8 +75,8 @@ class ToolContext:
 
         return MemoryStore(self.records, self.embedder, clock=self.clock)
 
-    async def once(self, key: str, effect: Callable[[], Awaitable[Any]]) -> Any:
-        """Do `effect` and return what it returned, as plain JSON; with the same `key` again, only return it again.
+    async def once(self, key: str, effect: Callable[[], Awaitable[Any] | Any]) -> Any:
+        """Do `effect`, async or not, and return what it returned, as plain JSON; with the same `key` again, only return it again.
 
         `key` names the effect among all of this tool's for this brand, for ever. An effect that raises ToolRetry or ToolFailed
         says that nothing happened, and may be tried again. After anything else, a crash, a timeout or another error, nobody
@@ -82,13 +84,19 @@ class ToolContext:
 
         Raises:
             Uncertain: it was started and nobody recorded how it ended; or somebody does it right now.
-            BadInput: the tool reads only, or the key is empty or over 200 characters.
+            BadInput: the tool reads only, the key is empty or over 200 characters, or the effect is no function.
             LeaseLost: the call is over, or its task is somebody else's. Nothing was started.
         """
         if self.call.effect == "read":
             raise BadInput(f"tool {self.call.tool!r} has the effect `read`: declare `write` to have effects")
-        if not key or len(key) > 200:
-            raise BadInput(f"tool {self.call.tool!r}: once key {key[:60]!r} must have 1 to 200 characters")
+        if not isinstance(key, str) or not 1 <= len(key) <= 200 or HIDDEN.search(key):
+            raise BadInput(
+                f"tool {self.call.tool!r}: once key {key!r:.60} must have 1 to 200 characters that can be seen"
+            )
+        if not callable(effect):  # found out only after the start is recorded, it would be uncertain for ever
+            if inspect.iscoroutine(effect):
+                effect.close()
+            raise BadInput(f"tool {self.call.tool!r}: once {key[:60]!r} needs a function: give `send`, not `send()`")
         for attempt in range(1, MOST_ATTEMPTS + 1):
             name = f"{self.call.tool}|{key}|{attempt}"
             ended = await self._all.find_once(f"{ONCE}.end", name, Event)
@@ -119,7 +127,9 @@ class ToolContext:
             await self._end(name, key, "not_done", self.call.over)
             self._open()
         try:
-            returned = await effect()
+            returned = effect()
+            if inspect.isawaitable(returned):
+                returned = await returned
         except (ToolRetry, ToolFailed) as refusal:
             await self._end(name, key, "not_done", str(refusal)[:300])
             raise
