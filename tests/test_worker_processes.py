@@ -50,7 +50,7 @@ class Floor:
         return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
 
     async def until_ran(self, *pieces: str) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             while not set(pieces) <= set(self.lines("ran")):  # noqa: ASYNC110  another process writes the file
                 await asyncio.sleep(0.02)
 
@@ -59,7 +59,7 @@ class Floor:
         return depths[GENERATION_QUEUE].leased if GENERATION_QUEUE in depths else 0
 
 
-async def end_of(worker: asyncio.subprocess.Process, *, within_s: float = 40) -> int:
+async def end_of(worker: asyncio.subprocess.Process, *, within_s: float = 200) -> int:
     async with asyncio.timeout(within_s):
         return await worker.wait()
 
@@ -121,7 +121,7 @@ async def test_the_tasks_of_a_killed_worker_are_done_by_another_on_this_host_at_
     killed = time.monotonic()
     second = await floor.start(*SLOW_LEASE)
     while len(floor.lines("ended")) < 2:
-        assert time.monotonic() - killed < 90, "long before the lease ends"
+        assert time.monotonic() - killed < 100, "long before the lease ends"
         await asyncio.sleep(0.05)
     assert await end_of(second) == 0
     assert Counter(floor.lines("ran")) == {"sleep-1-a": 2, "sleep-1-b": 2}
@@ -137,7 +137,7 @@ async def test_a_worker_that_was_there_already_takes_over_too(floor: Floor) -> N
     await floor.until_ran("sleep-0-b")
     first.kill()
     await first.wait()
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(100):
         while floor.lines("ran").count("sleep-60-a") < 2:  # noqa: ASYNC110  another process writes the file
             await asyncio.sleep(0.05)
     found = await floor.queue.find("advance:sleep-60-a")
@@ -165,7 +165,7 @@ async def test_poison_among_two_hundred_tasks_is_dead_lettered_and_all_the_other
             if await (await floor.start("COPYDESK_CONCURRENCY=4", *short)).wait() == 0:
                 return
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(200):
         await asyncio.gather(keep_one_running(), keep_one_running())
     dead = {letter.task.id.removeprefix("advance:"): letter.reason for letter in await floor.queue.list_dead()}
     assert sorted(dead) == sorted(poison)
