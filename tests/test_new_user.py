@@ -172,7 +172,7 @@ def test_brand_check_names_what_leads_nowhere(cli: Cli) -> None:
     small_brand(cli, "kettle")
     folder = cli.data_dir / "brands" / "kettle"
     assert not any(
-        word in cli("brand", "check").out for word in ("is no place", "accounts:", "hashtags:", "call_to_action")
+        word in cli("brand", "check").out for word in ("is no place", "accounts:", "hashtags:", "call_to_action is")
     )
     brand = folder / "brand.toml"
     head, _, rest = brand.read_text().partition("[accounts]")
@@ -237,11 +237,23 @@ def test_brand_check_notes_the_pages_of_the_example_until_they_are_gone_or_chang
     noted = cli("brand", "check")
     assert noted.code == 0
     assert f"note: documents/{pages[0].name} and {len(pages) - 1} more: pages of the shipped example" in noted.out
-    assert len(cli.ok("brand", "check")["notes"]) == 1
+    words = (
+        "note: brand.toml (description, audience, call_to_action, visual_style), guidelines.toml, claims.toml: still"
+    )
+    assert words in noted.out
+    assert len(cli.ok("brand", "check")["notes"]) == 2
     for page in pages[1:]:
         page.unlink()
     pages[0].write_text("# Bowls\n\nA bowl is round.\n")
-    assert cli.ok("brand", "check")["notes"] == []
+    folder = cli.data_dir / "brands" / "acme"
+    (folder / "claims.toml").write_text("")
+    (folder / "brand.toml").write_text(
+        re.sub(r"(?m)^(audience|description) = .*", "", (folder / "brand.toml").read_text())
+    )
+    assert [note.partition(": ")[0] for note in cli.ok("brand", "check")["notes"]] == [
+        "brand.toml (call_to_action, visual_style), guidelines.toml"
+    ]
+    assert cli.ok("brand", "check", "eesystem")["notes"] == []
 
 
 def test_doctor_says_what_is_wrong_with_a_brand_and_counts_what_was_added_from_elsewhere(

@@ -196,7 +196,7 @@ def brand_check(args: argparse.Namespace) -> int:
     """Print what is wrong with a brand's folder; 1 when it has warnings, 2 when it cannot be read."""
     profile, folder = _named(args)
     found = check_brand(profile, folder)
-    notes = [*of_the_example(folder), *other_language(profile)]
+    notes = [*of_the_example(folder), *words_of_the_example(profile), *other_language(profile)]
     shape = {
         "name": profile.name,
         "folder": str(folder),
@@ -214,6 +214,23 @@ def brand_check(args: argparse.Namespace) -> int:
 def check_brand(profile: BrandProfile, folder: Path) -> list[str]:
     """What is wrong with a brand that can be read, a line each with its remedy."""
     return [*warnings_of(profile), *brand_gaps(profile, folder), *unread_documents(folder)]
+
+
+def words_of_the_example(profile: BrandProfile) -> list[str]:
+    """Which parts of the profile still say, word for word, what the shipped example says."""
+    from config.brand_profile import load_brand, shipped_brands
+
+    if profile.name == DEFAULT_BRAND:
+        return []
+    example = load_brand(shipped_brands() / DEFAULT_BRAND)
+    fields = ("description", "audience", "call_to_action", "visual_style")
+    same = [field for field in fields if getattr(profile, field) == getattr(example, field)]
+    held = [f"brand.toml ({', '.join(same)})"] if same else []
+    if [rule.title for rule in profile.guidelines] == [rule.title for rule in example.guidelines]:
+        held.append("guidelines.toml")
+    if [claim.text for claim in profile.claims] == [claim.text for claim in example.claims]:
+        held.append("claims.toml")
+    return [f"{', '.join(held)}: still the words of the shipped example: say it in yours"] if held else []
 
 
 def other_language(profile: BrandProfile) -> list[str]:

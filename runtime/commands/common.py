@@ -79,7 +79,10 @@ def add_global_options(parser: argparse.ArgumentParser, *, top: bool) -> None:
         "--data-dir", metavar="DIR", default=default, help="folder of the embedded databases (default ./.copydesk)"
     )
     parser.add_argument(
-        "--brand", metavar="NAME", default=default, help=f"which brand (default: your only one, else {DEFAULT_BRAND})"
+        "--brand",
+        metavar="NAME",
+        default=default,
+        help=f"which brand (default: your only one, or {DEFAULT_BRAND} while you have none)",
     )
     parser.add_argument(
         "--json", action="store_true", default=False if top else argparse.SUPPRESS, help="print JSON for programs"
