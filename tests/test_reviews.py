@@ -18,6 +18,7 @@ from memory.rows.checks import ComplianceCheck, Review
 from memory.rows.content import ContentEmbedding, Piece, Post, Revision
 from memory.rows.sessions import Session
 from runtime import reviews
+from runtime.commands.piece_texts import as_used
 from runtime.commands.review_view import load_view
 from runtime.hold import hold_piece
 from runtime.publish_due import publish_piece, subject_of
@@ -431,6 +432,13 @@ async def test_what_changed_is_told_of_the_text_that_was_replaced_also_after_goi
         view = await load_view(room.records, piece.id)
         assert view.changes()[:2] == [f"-caption: {MENDED}", f"-slides[0]: {MENDED}"]
         assert len(view.checks) == len({*CHECK_TYPES, *RULE_CHECKS}), "those of the last round alone"
+        third = "Screens are one source of evening light."
+        await mend(room, piece, third)
+        assert (await load_view(room.records, piece.id)).changes()[:2] == [f"-caption: {CALM}", f"-slides[0]: {CALM}"]
+        await mend(room, piece, CALM, work=False)
+        rows, checks = [await room.records.list_rows(of, content_id=piece.id) for of in (Revision, ComplianceCheck)]
+        order = as_used(rows, checks, await room.piece(piece))
+        assert [row.post.caption for row in order] == [MENDED, third, CALM], "also before it is checked"
 
 
 async def test_what_a_rule_found_before_it_was_changed_does_not_stand_in_the_way(tmp_path: Path) -> None:
