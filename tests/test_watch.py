@@ -244,3 +244,13 @@ def a_planned_piece(clock: SystemClock) -> Piece:
     return Piece(
         brand="acme", id=id, content_type="quote", platform="facebook", session_id="s1", created_at=now, updated_at=now
     )
+
+
+def test_the_id_of_a_piece_is_told_its_session(cli: Cli) -> None:
+    small_brand(cli)
+    made = cli.ok("create", "--platform", "instagram", "--type", "quote", "--topic", "light")
+    [piece] = cli.ok("piece", "list")
+    for id in (piece["piece_id"], piece["piece_id"][:8]):
+        result = cli("watch", id)
+        assert result.code == 2
+        assert result.complaint.endswith(f"it is a piece of session {made['session_id']}: watch that")

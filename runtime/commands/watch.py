@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from config.errors import NotFound
 from runtime.commands.common import (
     FINDINGS,
     OK,
@@ -47,7 +48,7 @@ def register(verbs: Any) -> None:
 async def run_watch(args: argparse.Namespace) -> int:
     """Show what happens until the session ends or waits; 0 done, 1 failed or cancelled, 3 waiting for a human."""
     from config.vocabulary import SessionStatus
-    from runtime.commands.lookup import find_session, parse_ref
+    from runtime.commands.lookup import find_session, match_pieces, parse_ref
     from runtime.compose import open_runtime
 
     ref = parse_ref(args.id, what="session")
@@ -55,7 +56,14 @@ async def run_watch(args: argparse.Namespace) -> int:
     brand = brand_of(args, settings, await preferred(settings))
     # Not `opened`: this machine needs to have no folder of the brand, only the stores.
     async with open_runtime(settings) as runtime:
-        session = await find_session(runtime.records.for_brand(brand), ref)
+        records = runtime.records.for_brand(brand)
+        try:
+            session = await find_session(records, ref)
+        except NotFound as error:
+            pieces = await match_pieces(records, ref)
+            if len(pieces) != 1:
+                raise
+            raise NotFound(f"{error}; it is a piece of session {pieces[0].session_id}: watch that") from None
         with _view(args, session) as view:
             session = await follow(runtime, session, view)
         view.ended(session, next_command(args, "review list") if session.status == "waiting" else "")
