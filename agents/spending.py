@@ -111,10 +111,12 @@ def counted(row: Usage) -> float:
 
 
 def session_key(session_id: str) -> str:
+    """The envelope of one session, as the cache names it."""
     return f"budget:{session_id}"
 
 
 def day_key(day: str) -> str:
+    """The envelope of a brand's day, as the cache names it."""
     return f"budget:day:{day}"
 
 

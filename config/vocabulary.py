@@ -150,6 +150,8 @@ def embedding_status(state: PieceState) -> str:
 
 
 class SessionStatus(StrEnum):
+    """Of a session; the last three are terminal."""
+
     RUNNING = "running"
     WAITING = "waiting"
     DONE = "done"

@@ -45,18 +45,22 @@ def _named(columns: str, row: Any) -> dict[str, Any]:
 
 
 def to_session(row: Any) -> UserSession:
+    """The session in a row of SESSION."""
     return UserSession(**_named(SESSION, row))
 
 
 def to_variant(row: Any) -> TempContent:
+    """The variant in a row of VARIANT."""
     return TempContent(**_named(VARIANT, row))
 
 
 def to_batch(row: Any) -> BatchOperation:
+    """The batch in a row of BATCH."""
     return BatchOperation(**_named(BATCH, row))
 
 
 def to_note(row: Any) -> ShortTermNote:
+    """The note in a row of NOTE."""
     return ShortTermNote(**_named(NOTE, row))
 
 

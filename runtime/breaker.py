@@ -33,6 +33,7 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
+        """Whether Records are away: claim nothing."""
         return self._in_a_row >= OPENS_AFTER
 
     def succeeded(self) -> None:

@@ -43,6 +43,7 @@ class TaskGuard:
 
     @property
     def lost(self) -> bool:
+        """Whether the lease is known to be lost; `ensure_held` also finds one that ran out."""
         return bool(self._lost)
 
     def ensure_held(self) -> None:

@@ -232,10 +232,12 @@ class _State:
         self._write()
 
     def switched(self) -> None:
+        """Note that the target is the installation from now on."""
         self.over = True
         self._write()
 
     def begin(self) -> None:
+        """Forget what was noted of an earlier move."""
         self.flags, self.queues, self.over = {}, {}, False
         self._write()
 

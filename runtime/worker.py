@@ -98,6 +98,7 @@ class Worker:
 
     @property
     def draining(self) -> bool:
+        """Whether it claims nothing more and ends when what runs has ended."""
         return self._draining.is_set()
 
     async def run(self, *, until: Callable[[], Awaitable[bool]] | None = None) -> None:

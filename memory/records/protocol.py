@@ -65,7 +65,9 @@ class Records(Protocol):
     """
 
     @property
-    def brand(self) -> str: ...
+    def brand(self) -> str:
+        """Whose rows these are."""
+        ...
 
     async def get(self, row_type: type[R], **key: Any) -> R:
         """The row with this full primary key (`brand` may be left out). Raises NotFound."""
@@ -153,7 +155,9 @@ class RecordsStore(Protocol):
     """An open engine."""
 
     @property
-    def capabilities(self) -> frozenset[Capability]: ...
+    def capabilities(self) -> frozenset[Capability]:
+        """What this engine can do beyond what every engine can."""
+        ...
 
     def for_brand(self, brand: str, *, lease: LeaseGuard | None = None) -> Records:
         """The rows of `brand`; writes are bound to `lease` if one is given. Raises BadInput for a malformed brand name."""
