@@ -13,10 +13,12 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from config.vocabulary import CheckResult, Severity
+from memory.rows.checks import Finding
 from tools.checks.engine import PACKS, fold, lint_text
 
 DATA = Path(__file__).parent / "data"
@@ -64,12 +66,18 @@ def labelled(path: Path) -> list[dict[str, Any]]:
     return [row | {"market": row["jurisdiction"].lower().split("-")[0]} for row in rows]
 
 
+@cache
+def found(text: str, packs: tuple[str, ...]) -> tuple[Finding, ...]:
+    """What the rules of `packs` find in one sentence; each is asked for in several groups."""
+    return tuple(lint_text(text, packs=packs))
+
+
 def score(rows: Iterable[dict[str, Any]], *, named: bool) -> Score:
     """The score of `rows`, with their own market named or with every pack."""
     out = Score()
     for row in rows:
         packs = NAMED[row["market"]] if named else PACKS
-        flagged, bad = fold(lint_text(row["text"], packs=packs)) in FLAGGED, row["label"] == "violating"
+        flagged, bad = fold(found(row["text"], packs)) in FLAGGED, row["label"] == "violating"
         if flagged and bad:
             out.right += 1
         elif flagged or bad:
@@ -113,8 +121,8 @@ def measure() -> dict[str, float]:
     fired: dict[str, int] = defaultdict(int)
     for path in files():
         for row in labelled(path):
-            found = lint_text(row["text"], packs=NAMED[row["market"]])
-            rules = {finding.rule for finding in found if finding.severity is not Severity.PREFERRED} or {"UNFLAGGED"}
+            told = found(row["text"], NAMED[row["market"]])
+            rules = {finding.rule for finding in told if finding.severity is not Severity.PREFERRED} or {"UNFLAGGED"}
             for rule in rules:
                 fired[rule] += 1
                 right[rule] += (row["label"] == "compliant") == (rule == "UNFLAGGED")
@@ -135,7 +143,7 @@ if __name__ == "__main__":
     if "--wrong" in sys.argv[1:]:
         for (name, half, market), rows in groups().items():
             if market != "all":
-                found = score(rows, named=True)
-                for kind, texts in (("flagged wrongly", found.wrong), ("missed", found.missed)):
+                told = score(rows, named=True)
+                for kind, texts in (("flagged wrongly", told.wrong), ("missed", told.missed)):
                     for text in texts:
                         print(f"{name} {half} {market} {kind}: {text}")

@@ -89,7 +89,7 @@ NO_SUCH = re.compile(
 BUT_OURS = re.compile(
     r"\b(?:like|as|than|except|but|until|unless|other|beats?|better|faster|so (?:well|fast|quickly)|"
     r"(?<!of )ours|quite|this one|apart from|"
-    r"yet|tell you|(?:this|our) \w+ (?:does|cures?|treats?|heals?|helps?))\b"
+    r"yet|tell you that|(?:this|our) \w+ (?:does|cures?|treats?|heals?|helps?))\b"
 )
 ANSWER = re.compile(
     r"^\s*(?:but|except|until|ours? (?:does|do|can|will|is|are)|this one|it does|now|yet|then we|"
@@ -127,7 +127,8 @@ PEOPLE = (
     r"neighbors|women|men|walkers|staff|colleagues)"
 )
 ROOM = re.compile(
-    r"\b(?:hours?|evening|morning|screening|performance|seats?|seating|chairs?|row|queue|lane|lift|ramp|"
+    r"\b(?:come as you are|hours?|evening|morning|screening|performance|seats?|seating|chairs?|row|queue|"
+    r"lane|lift|ramp|"
     r"caps?|hats?|scar(?:f|ves)|turbans?|beanies?|wigs?|socks|"
     r"shirts?|bra|bras|shoes|trousers|bookshop|cafe|shop|library|choir|club|group|menu|planner|notebook|"
     r"lesson|class|classes|tour|walk|meet-?up|room|table|"
@@ -355,4 +356,12 @@ NOT_OF_FRAME = _of(
 )
 OF_FRAME = _of(
     "fasciitis sprain sprains strain strains necks aches symptoms symptom hip knee knees elbows shoulders cramps"
+)
+EXERCISE = re.compile(
+    r"^(?:our |the |this )?(?:exercise|spin|dance|rowing|gym|walking|running|cycling|aerobics|swimming|"
+    r"boxing|skipping|circuit)\b[^.!?]{0,25}\bburn(?:s|ing)? (?:some |a few |off )?calories\b"
+)
+BEYOND_EXERCISE = re.compile(
+    r"\d|\b(?:fat|pounds?|kilos?|stone|fast\w*|quick\w*|without|effortless\w*|sleep|belly|twice|double|"
+    r"hundreds|thousands|all day|for hours)\b"
 )

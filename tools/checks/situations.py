@@ -82,13 +82,9 @@ def _intake(sentence: Sentence, said: str, then: str) -> bool:
 
 def _room_for(sentence: Sentence, said: str, then: str) -> bool:
     """People with an illness have a seat, an hour, a cap, a menu or a label to read, which does nothing for the illness."""
-    if (
-        words.WORKS.search(said)
-        or _offers(sentence)
-        or any(sentence.has(name) for name in ("STRONG", "BENEFIT", "GONE"))
-    ):
+    if _works(said) or _offers(sentence) or sentence.has("STRONG"):
         return False
-    if words.BOOKING.search(said) or words.BOOKING.match(then[: then.find(" no ")]) or words.BOOKING.search(then):
+    if words.BOOKING.search(said) or words.BOOKING.search(then):
         return not words.WORKS.search(then)
     if not words.FOR_PEOPLE.search(said):
         return False
@@ -117,7 +113,7 @@ def _refusal(sentence: Sentence, said: str, then: str) -> bool:
     """It is said what is not sold, offered or claimed any more."""
     return (
         words.REFUSED.search(said) is not None
-        and not any(words.WORKS.search(part) for part in re.split("[:;]", said)[1:])
+        and not any(_works(part.removesuffix("instead")) for part in re.split("[:;]", said)[1:])
         and not words.REFUSAL_TURNS.search(said)
         and not words.ANSWER.match(then)
     )
@@ -150,11 +146,14 @@ def _public_service(sentence: Sentence, said: str, then: str) -> bool:
 
 def _other_sense(sentence: Sentence, said: str, then: str) -> bool:
     """The zodiac, a doorbell, a tree: the word means something else."""
-    if _offers(sentence) or words.WORKS_ON_BODY.search(said):
+    if _offers(sentence):
+        return False
+    if "ringing" in said and words.DOORBELL.search(f"{said} {then}"):
+        return not (_works(said) or _works(then) or words.SELLS.search(said.replace("our", "")))
+    if words.WORKS_ON_BODY.search(said):
         return False
     return bool(
         (len(words.STARS.findall(said)) > 1 and "cancer" in said)
-        or ("ringing" in said and words.DOORBELL.search(said))
         or (words.TREES.search(said) and re.search(r"\bheal(?:s|ed|ing)?(?: over| up)?\b", said))
     )
 
@@ -173,6 +172,8 @@ def _counselling(sentence: Sentence, said: str, then: str) -> bool:
 
 def _modest(sentence: Sentence, said: str, then: str) -> bool:
     """What members typically lose at two pounds a week at most, with the plan they kept to; or slimming in a diet, with no number."""
+    if words.EXERCISE.search(said) and not words.BEYOND_EXERCISE.search(said):
+        return True
     if words.IN_A_DIET.search(said) and not words.HASTE.search(said):
         return True
     found = words.TYPICAL_LOSS.search(said)
