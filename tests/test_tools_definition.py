@@ -368,3 +368,13 @@ async def test_a_type_that_breaks_as_it_checks_itself_breaks_the_step_and_is_nam
     with pytest.raises(ToolBroke, match="tool 'fussy' cannot check its arguments: 2"):
         await box.call("fussy", a={"size": 2})
     assert [made.outcome for made in box.made] == ["ok", "broke"]
+
+
+@pytest.mark.parametrize("arguments", [{"place": "a\x00b"}, '{"place": "a\\u0000b"}', '{"place": "\\\\\\u0000"}'])
+def test_a_nul_is_refused_wherever_it_stands(arguments: Any) -> None:
+    with pytest.raises(ToolRetry, match="holds a NUL character"):
+        weather.parse(arguments)
+
+
+def test_what_only_looks_like_a_nul_is_taken() -> None:
+    assert weather.parse({"place": "\\u0000"})["place"] == "\\u0000"

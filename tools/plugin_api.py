@@ -33,6 +33,8 @@ EFFECTS: tuple[Effect, ...] = get_args(Effect)
 MAX_TIMEOUT_S = 300.0
 _LAZY = (Iterable, Iterator, Generator)
 """What pydantic checks entry by entry, inside the tool, where a wrong entry is the tool's mistake and no longer the caller's."""
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""As JSON writes it, and not behind a backslash of the text's own."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SECTION = re.compile(r"(Args|Arguments|Returns|Raises|Yields|Example|Examples|Note|Notes):\s*")
 _ARGUMENT = re.compile(r"(\*{0,2}\w+)(?:\s*\([^)]*\))?:\s*(.*)")
@@ -100,6 +102,8 @@ class ToolSpec:
         """The checked arguments of JSON text, or of JSON-plain values. Raises ToolRetry naming the argument and the mistake."""
         try:
             text = arguments if isinstance(arguments, str) else json.dumps(arguments, allow_nan=False)
+            if _NUL.search(text):  # no store of ours, and few of others, takes one
+                raise ToolRetry(f"{self.name}: a text holds a NUL character: remove it")
             model = self.arguments.model_validate_json(text or "{}", strict=True)
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False)

@@ -93,7 +93,8 @@ async def tools_run(args: argparse.Namespace) -> int:
     try:
         spec.parse(arguments)  # what is wrong with the call is said before anything is opened
     except ToolRetry as error:
-        raise BadInput(f"{error}: give --arg NAME=VALUE for each argument; see `tools show {spec.name}`") from None
+        how = ": give --arg NAME=VALUE for each argument" if "Field required" in str(error) else ""
+        raise BadInput(f"{error}{how}; see `tools show {spec.name}`") from None
     async with opened(args) as (runtime, brand):
         from tools.calls import Toolbox
 

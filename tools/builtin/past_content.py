@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from typing import Annotated, Any
 
@@ -68,8 +69,10 @@ def _week_of(day: date) -> str:
 
 
 def _monday(week: str) -> date:
-    year, _, number = week.partition("-W")
+    found = re.fullmatch(r"(2[01][0-9]{2})-W([0-9]{2})", week)
     try:
-        return date.fromisocalendar(int(year), int(number), 1)
+        if found is None:
+            raise ValueError
+        return date.fromisocalendar(int(found[1]), int(found[2]), 1)
     except ValueError:
         raise ToolRetry(f"before = {week[:40]!r} is not an ISO week: write it as 2026-W50") from None
