@@ -225,6 +225,15 @@ def noun_phrases(texts: Iterable[str], *, most: int, least: int = 1) -> list[str
     return [phrase for phrase, count in ranked if count >= least][:most]
 
 
+_UNSEEN = frozenset(
+    """
+    score line goal key reason aim role sign kind matter idea word words name names claim risk chance cause pace length
+    sense habit habits purpose variety combination substance response stage look sound memory moment muscles body
+    """.split()  # noqa: SIM905
+)
+"""Nouns of which there is no picture, or none that a card should carry."""
+
+
 def things(text: str, *, most: int = 3) -> list[str]:
     """What a picture of `text` could show, in its order: nouns behind an article, with it: "a low lamp", "the stairs"."""
     found: list[str] = []
@@ -247,6 +256,8 @@ def things(text: str, *, most: int = 3) -> list[str]:
             if not 1 <= len(run) <= 2 or run[-1] in NO_NOUN or run[0] in NO_NOUN or run[-1].endswith(("ly", "ing")):
                 continue
             if word.lower() in ("a", "an") and re.search(r"[^s]s$", run[-1]):
+                continue
+            if run[-1] in _UNSEEN:
                 continue
             article = word.lower() if word.lower() in ("a", "an") else "the"
             found.append(f"{article} {' '.join(run)}")

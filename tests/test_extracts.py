@@ -235,6 +235,7 @@ def test_a_picture_shows_the_things_that_are_named_and_no_verbs() -> None:
     assert things("Roll your shoulders while the kettle boils.") == ["the shoulders", "the kettle"]
     assert things("Watch a cat wake up.") == ["a cat"]
     assert things("Nothing is as good as walking.") == []
+    assert things("A walk without a goal keeps its own pace in the rain.") == ["a walk", "the rain"]
 
 
 @pytest.mark.parametrize("content_type", ["quote", "reel", "story", "carousel", "thread"])
