@@ -286,8 +286,8 @@ async def look_for_workers(queue: TaskQueue, depths: Mapping[str, Depth], now: d
         return
     upkeep = await queue.find("upkeep:reconcile")
     if upkeep is None or now - upkeep.run_at > _UPKEEP_OVERDUE:
-        what = "1 task is" if ready == 1 else f"{ready} tasks are"
-        report.find(f"{what} ready, and no worker takes them", "run_agents.py worker")
+        what, whom = ("1 task is", "it") if ready == 1 else (f"{ready} tasks are", "them")
+        report.find(f"{what} ready, and no worker takes {whom}", "run_agents.py worker")
 
 
 def engine_lines(sections: Mapping[str, Any]) -> list[str]:
