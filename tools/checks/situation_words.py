@@ -46,14 +46,17 @@ PROFESSIONAL = (
     r"nurse|crisis line|samaritans|988|care team|diabetes team|oncologist|cardiologist|psychiatrist|urgent care|er)\b"
 )
 TURN_TO = re.compile(
-    r"\b(?:call|phone|ring|dial|get (?:\w+ ){0,2}to|go (?:\w+ )?to|see|seek|contact|head to|visit|"
+    r"(?:^|[,;:?–-] ?|\b(?:please|should|must|then|and|to|or|now|just|always|straight|"
+    r"never normal) )(?:call|phone|ring|dial|get (?:\w+ ){0,2}to|go (?:\w+ )?to|see|seek|contact|head to|"
+    r"visit|"
     r"speak to|speak with|talk to|tell|ask|have|follow)\b"
     rf"[^.!?;:]{{0,25}}\b{PROFESSIONAL}"
 )
 TURNED_AWAY = re.compile(
     r"\b(?:don't|do not|never|no need|before you|instead|rather than|without|tired of|stop|why|who|"
     r"couldn't|could not|can't|what your|"
-    r"doesn't|won't|nothing|failed|amazed|hide|truth|secret|about (?:our|this|these|my)|until|first try)\b"
+    r"doesn't|won't|nothing|failed|amazed|hide|truth|secret|miss(?:ed|es)?|root cause|about (?:our|this|"
+    r"these|my)|until|first try)\b"
 )
 URGENT = re.compile(r"\b(?:is|are|may be|can be) (?:an? )?(?:medical )?emergenc(?:y|ies)\b")
 MEDICINE = (
@@ -66,7 +69,7 @@ KEEP_TAKING = re.compile(
     rf"stop or reduce)\b(?: taking| using)?"
     rf"(?: \w+){{0,2}} {MEDICINE}(?! (?:the|like|as) )"
     rf"|\b(?:keep|continue|carry on) (?:taking|using|with) (?:\w+ ){{0,2}}{MEDICINE}"
-    rf"|^(?:stopping|skipping|swapping|replacing|"
+    rf"|^(?:no[.,] )?(?:stopping|skipping|swapping|replacing|"
     rf"missing) (?:\w+ ){{0,2}}{MEDICINE}[^.!?]{{0,20}}\b(?:can kill|is dangerous|can be dangerous|"
     rf"can be fatal|is risky|could kill)"
 )
@@ -132,7 +135,8 @@ ROOM = re.compile(
     r"caps?|hats?|scar(?:f|ves)|turbans?|beanies?|wigs?|socks|"
     r"shirts?|bra|bras|shoes|trousers|bookshop|cafe|shop|library|choir|club|group|menu|planner|notebook|"
     r"lesson|class|classes|tour|walk|meet-?up|room|table|"
-    r"slippers|gloves|cutlery|zip|zips|buttons|labels?|line|quiet|low-light|captions?|large print|parking|"
+    r"slippers|gloves|cutlery|zip|zips|buttons|labels?|line|quiet|low-light|captions?|large[- ]print|"
+    r"bench(?:es)?|path|gluten[- ]free|parking|"
     r"toilet|pool|carriage|card|cards|badge|lanyard)\b"
 )
 FOR_PEOPLE = re.compile(
@@ -153,7 +157,7 @@ BOOKING = re.compile(
     r"sessions?|orders?|seats?|place|stay|table)\b"
 )
 LABEL = re.compile(
-    r"\b(?:read|see|check)\b[^.!?]{0,20}\b(?:label|carbohydrate|carbohydrates|carbs|sugars?|nutrition|"
+    r"\b(?:read|see|check|count)\b[^.!?]{0,20}\b(?:label|carbohydrate|carbohydrates|carbs|sugars?|nutrition|"
     r"ingredients|allergen|line)\b|\bphenylalanine\b"
 )
 
@@ -248,6 +252,7 @@ MONOGRAPH = re.compile(
     r"of) (?:normal )?(?:muscle mass|bones)\b|"
     r"\bvitamin c\b[^.!?]{0,40}\bnormal collagen formation\b|"
     r"\bprevents? (?:scurvy|rickets|beriberi|pellagra)\b[^.!?]*\b(?:rare|uncommon|rarely)\b|"
+    r"\b(?:toothpaste|toothbrush|brush|floss|rinse)\b[^.!?]{0,25}\bremoves? plaque\b|"
     r"\bdeodorants?\b[^.!?]{0,40}\bbody odou?r\b|\bbody odou?r\b[^.!?]{0,40}\bdeodorants?\b"
 )
 BEYOND_MONOGRAPH = re.compile(
@@ -364,4 +369,19 @@ EXERCISE = re.compile(
 BEYOND_EXERCISE = re.compile(
     r"\d|\b(?:fat|pounds?|kilos?|stone|fast\w*|quick\w*|without|effortless\w*|sleep|belly|twice|double|"
     r"hundreds|thousands|all day|for hours)\b"
+)
+NO_ANSWER = re.compile(
+    r"(?:no|nope|not at all|sadly not|it doesn't|it does not|they don't|nothing does|"
+    r"not one)\b(?! (?:need|more|longer|wonder|doubt|side))|"
+    r"there (?:is|isn't|is not) (?:no|any)?(?: \w+)? ?(?:evidence|proof)\b|there is no (?:\w+ )?(?:evidence|proof)\b"
+)
+BETTER = re.compile(
+    r"\b(?:better|faster|other|another|anything|nothing|more|who|how|but|until|instead|except|unless|"
+    r"ours?|try|meet|this one|without|we|you need|hope|tried)\b"
+)
+OURS_DOES = re.compile(r"(?:but |yet )?(?:ours|this one|our \w+) (?:does|do|did|can|will|is different)\b")
+NO_LIKE_OURS = re.compile(
+    r"^no (?:doctor|pharmacist|pharmacy|company|physician|dentist|vet)s?\b[^.!?]{0,30}\b(?:tell|tells|"
+    r"admit|admits|say|says) (?:you )?that\b|"
+    r"^no\b[^.!?]*\bas (?:well|fast|quickly|good|effectively|deeply|surely) as (?:our|ours|this|these)\b"
 )

@@ -149,7 +149,7 @@ def _other_sense(sentence: Sentence, said: str, then: str) -> bool:
     if _offers(sentence):
         return False
     if "ringing" in said and words.DOORBELL.search(f"{said} {then}"):
-        return not (_works(said) or _works(then) or words.SELLS.search(said.replace("our", "")))
+        return not (_works(said) or _works(then))
     if words.WORKS_ON_BODY.search(said):
         return False
     return bool(
@@ -215,6 +215,17 @@ def _gift_told(sentence: Sentence, said: str, then: str) -> bool:
     return words.GIFT_TOLD.search(said) is not None
 
 
+def _answered_no(sentence: Sentence, said: str, then: str) -> bool:
+    """A question, and no is the answer, or that there is no evidence for it."""
+    asked = sentence.folded.text[: sentence.end].rstrip().endswith("?")
+    return asked and words.NO_ANSWER.match(then) is not None and not words.BETTER.search(f"{said} {then}")
+
+
+def _turned_round(sentence: Sentence, said: str, then: str) -> bool:
+    """Nothing else works, it says, and then that this one does."""
+    return words.OURS_DOES.match(then) is not None or words.NO_LIKE_OURS.search(said) is not None
+
+
 _KINDS: dict[str, Callable[[Sentence, str, str], bool]] = {
     "emergency": _emergency,
     "keep_taking": _keep_taking,
@@ -237,6 +248,8 @@ _KINDS: dict[str, Callable[[Sentence, str, str], bool]] = {
     "skin_tested": _skin_tested,
     "cleared": _cleared,
     "gift_told": _gift_told,
+    "answered_no": _answered_no,
+    "turned_round": _turned_round,
 }
 
 
