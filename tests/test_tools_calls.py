@@ -328,7 +328,7 @@ async def test_whatever_a_tool_raises_breaks_its_step_at_once_and_nothing_else(
         """Break."""
         raise error
 
-    spec = tool(agents={"research"}, timeout_s=300)(in_loop if where == "loop" else in_thread)
+    spec = tool(agents={"research"}, timeout_s=60)(in_loop if where == "loop" else in_thread)
     box = bench.box(spec)
     with pytest.raises(ToolBroke, match=says) as broke:
         await box.call(spec.name)
@@ -338,7 +338,7 @@ async def test_whatever_a_tool_raises_breaks_its_step_at_once_and_nothing_else(
 
 
 async def test_a_thread_that_cancels_itself_does_not_cancel_the_step(bench: Bench) -> None:
-    @tool(agents={"research"}, timeout_s=300)
+    @tool(agents={"research"}, timeout_s=60)
     def leaves() -> str:
         """Leave."""
         raise asyncio.CancelledError
