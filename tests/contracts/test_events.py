@@ -331,6 +331,21 @@ async def test_while_the_stream_is_away_the_rows_tell(room: Room) -> None:
     assert await told(follower, 1) == [3]
 
 
+async def test_what_has_happened_already_does_not_wait_for_what_will(room: Room) -> None:
+    asked: list[timedelta] = []
+
+    class Watched:
+        async def read(self, session_id: str, *, after: str, wait: timedelta) -> Page:
+            asked.append(wait)
+            return await room.stream.read(session_id, after=after)
+
+    follower = Follower(room.records, Watched(), CLOCK, "s", since=room.since)  # type: ignore[arg-type]
+    await room.records.put(an_event(1))
+    assert numbers(await follower.new(wait=LONG)) == [1]
+    assert not await follower.new(wait=LONG)
+    assert asked == [timedelta(0), LONG], "the rows of the past are due first"
+
+
 async def test_what_came_while_the_rows_were_away_is_told_when_they_are_back(room: Room) -> None:
     records = Failing(room.records)
     follower = Follower(records, room.stream, CLOCK, "s", since=room.since)  # type: ignore[arg-type]
