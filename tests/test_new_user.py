@@ -159,12 +159,17 @@ def test_an_edit_that_the_rules_refuse_fails_and_says_what_fired_and_what_to_typ
     assert (mended.code, "Next:" in mended.out) == (0, False)
 
 
-def test_the_report_of_a_week_shows_the_planned_slot_and_when_it_went_out(week: Cli) -> None:
+def test_the_report_of_a_week_shows_the_planned_slot_and_when_it_went_out(
+    week: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     id = week.ok("review", "list")[0]["piece_id"]
     week.ok("review", "approve", id)
     week.ok("publish", "due", "--until", WEEK)
     page = week("report", "week", "--week", WEEK).out
-    assert page.count("08:00, sent ") == 1, "it went out weeks before its slot"
+    assert re.search(r"08:00 .*\n\s+sent \d\d-\d\d ", page), "it went out weeks before its slot"
+    monkeypatch.setenv("COLUMNS", "120")
+    page = week("report", "week", "--week", WEEK).out
+    assert page.count("08:00, sent ") == 1, "there is room for both on one line"
     assert page.count("18:00") == 1
 
 
