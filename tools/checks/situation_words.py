@@ -22,7 +22,8 @@ PLAIN = _of(
 )
 
 SELLS = re.compile(
-    r"\b(?:our|ours|my|we|this|these|tea|teas|drops?|capsules?|tablets?|pills?|gumm(?:y|ies)|oils?|"
+    r"\b(?:our|ours|my|we|this(?! (?:week|month|evening|morning|minute|is|happens))|these|tea|teas|drops?|"
+    r"capsules?|tablets?|pills?|gumm(?:y|ies)|oils?|"
     r"creams?|patch(?:es)?|"
     r"supplements?|powders?|remed(?:y|ies)|formulas?|tonics?|balms?|juices?|therapy|devices?|sessions?|"
     r"blends?|extracts?|"

@@ -1,0 +1,222 @@
+"""Words of illness that promise nothing, each beside a claim that only sounds like it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from config.vocabulary import CheckResult
+from tools.checks import context, situations
+from tools.checks.engine import fold, lint_text
+
+SPARED = {
+    "emergency": [
+        "Sharp pain behind one eye? Get to A&E tonight.",
+        "Sudden loss of feeling in one arm is an emergency. Ring for an ambulance.",
+        "If your cat has a seizure on the way home, phone the nearest vet.",
+        "A persistent cough? See your GP this week.",
+    ],
+    "keep_taking": [
+        "Please do not stop your antidepressants over anything we post here.",
+        "Never skip a prescribed inhaler on the word of a stranger online.",
+    ],
+    "no_such": [
+        "No herb takes the place of insulin, and no shop should hint at it.",
+        "No drink melts three kilos of fat in a week.",
+    ],
+    "intake": [
+        "Please tell your instructor about asthma, a pacemaker or a recent operation.",
+        "Let us know on the form if you are pregnant or have epilepsy.",
+    ],
+    "room_for": [
+        "The early swim on Sundays is a quiet lane for autistic swimmers.",
+        "Cotton hats for people going through chemotherapy, sewn in Leeds",
+        "Migraine on the day? Write to us and we swap your booking free.",
+        "Guests with diabetes can read the carbohydrate figure on every menu card",
+        "The back row has chairs for stiff knees.",
+    ],
+    "cause": [
+        "Bake sale on Friday for the children's cancer unit",
+        "We walk to beat Parkinson's on the first of May, dogs welcome.",
+        "Five per cent of every mug goes to the arthritis society in town",
+    ],
+    "own_story": [
+        "My winter with lupus: the books, the visitors, the view",
+        "What dialysis is really like, told by a bus driver",
+        "A letter to my first epilepsy nurse",
+    ],
+    "refusal": [
+        "We no longer sell ear candles for tinnitus.",
+        "We stopped stocking detox drops in spring and send refunds.",
+        "We no longer carry homeopathic teething gel.",
+    ],
+    "vaccine_fact": ["The flu jab does not cause the flu.", "Myth: MMR. Fact: vaccines do not cause autism."],
+    "licensed": [
+        "Paracetamol for headaches and fever. Always read the label.",
+        "Cetirizine tablets for hay fever; always read the leaflet",
+        "A traditional herbal medicinal product used to relieve the symptoms of mild anxiety, based exclusively on long-standing use",
+    ],
+    "monograph": [
+        "Our fluoride rinse helps prevent cavities between brushings",
+        "Selenium sulfide shampoo for dandruff, twice a week",
+        "Deodorant for body odour and long train rides",
+        "Chew it after lunch: sugar-free chewing gum helps neutralise plaque acids",
+    ],
+    "public_service": ["Ready to quit smoking? Your local NHS clinic runs a free group."],
+    "other_sense": [
+        "Cancer and Capricorn get the sea-blue mugs, Leo the gold",
+        "Hear a ringing in your ears? It is the new church bells.",
+        "Pruned branches of a plum: the cuts heal by June.",
+    ],
+    "skin_tested": [
+        "Tested by dermatologists on 30 adults with sensitive skin",
+        "A soap tested by dermatologists on 60 volunteers",
+    ],
+    "cleared": [
+        "Digital thermometer, FDA cleared, number on the box",
+        "Pulse oximeter, FDA cleared as a device for home use",
+    ],
+    "modest": [
+        "Members typically lost 5 pounds over ten weeks on the meal plan and daily walks.",
+        "Rowing burns calories and wakes you up",
+    ],
+    "waste_told": [
+        "The box is recyclable; the lid is not.",
+        "Cup recyclable only in towns that take waxed card, ask yours",
+    ],
+    "priced": ["It is £12 a month, cancel online whenever you like", "Week pass $20, month $55"],
+    "care": [
+        "We keep a two-week cooling-off period before surgery",
+        "Side effects of vaccines, read out from the NHS leaflet",
+    ],
+    "counselling": ["Registered counsellors for grief and depression, by phone"],
+    "gift_told": ["I got a free lamp in exchange for an honest review: the switch is stiff"],
+    "answered_no": [
+        "Does cranberry juice treat a urine infection? No, it only tastes of one.",
+        "Is honey a cure for hay fever? There is no good evidence.",
+    ],
+}
+FLAGGED = {
+    "emergency": [
+        "Chest pain? Call us for our hawthorn drops.",
+        "Joint pain? Ask your doctor about our collagen.",
+        "A stiff neck and fever? See our doctor for an oil that cures it.",
+        "Migraines? See your GP. Our patch stops them.",
+    ],
+    "keep_taking": [
+        "Never stop your antidepressants cold: our drops take over from the medication.",
+        "Keep taking your tablets until our tea reverses your diabetes.",
+    ],
+    "no_such": [
+        "No other herb takes the place of insulin like ours.",
+        "No candle treats depression. Ours does.",
+        "No drink melts three kilos of fat in a week, but this one will.",
+        "No pill cures arthritis as well as our balm",
+        "No insulin needed: this tea replaces it",
+    ],
+    "intake": [
+        "Tell us about your asthma and we will send the right oil.",
+        "Tell us about your eczema so that we can mix a cream that heals it.",
+        "Let us know about your arthritis: our therapists ease it.",
+        "List your allergies on the form and we will cure them.",
+    ],
+    "room_for": [
+        "Copper socks for people with arthritis: less pain",
+        "Magnetic hats for people going through chemotherapy",
+        "Our owner has epilepsy and these lamps stopped her seizures",
+        "Guests with diabetes leave with lower sugar",
+        "A chair that ends stiff knees",
+        "Migraine? We move your booking up and our oil treats it.",
+    ],
+    "cause": [
+        "Bake sale for the cancer ward: our cake fights cancer",
+        "Five per cent goes to the arthritis charity, and the balm relieves arthritis",
+        "Walk to beat Parkinson's with our mushroom capsules",
+    ],
+    "own_story": [
+        "My winter with lupus, and the juice that ended it",
+        "What dialysis is really like until you find this tea",
+        "Ten years free of migraine thanks to magnesium",
+        "My year with cancer: how I healed without chemo",
+    ],
+    "refusal": [
+        "We no longer sell painkillers because our balm cures arthritis.",
+        "We stopped selling pills: this tea treats diabetes instead.",
+        "We never say never: our oil treats asthma.",
+        "She no longer takes her insulin.",
+    ],
+    "vaccine_fact": ["They say vaccines do not cause autism, but we know better."],
+    "licensed": [
+        "Turmeric tablets for headaches and joint pain. Always read the label.",
+        "Ibuprofen cures arthritis. Always read the label.",
+        "A traditional herbal remedy that relieves mild low mood and depression",
+    ],
+    "monograph": [
+        "Our herbal rinse without fluoride heals cavities",
+        "Ketoconazole shampoo for dandruff that also regrows hair",
+        "Chewing gum that cures gum disease",
+    ],
+    "public_service": [
+        "Ready to quit smoking? The NHS failed you, our patch will not.",
+        "Ready to quit smoking? Our laser session does it in an hour.",
+    ],
+    "other_sense": [
+        "Cancer or Leo, our tea heals cancer",
+        "Ringing in your ears? Our drops stop it.",
+        "Tree bark heals your skin",
+    ],
+    "skin_tested": [
+        "Tested by dermatologists on 30 adults and proven to reduce wrinkles",
+        "Clinically tested: works on 60 adults",
+    ],
+    "cleared": ["FDA cleared necklace that lowers blood pressure", "Our tea is FDA cleared"],
+    "modest": [
+        "Members typically lost 30 pounds in two weeks on the meal plan.",
+        "Members lost 25 pounds over ten weeks.",
+        "Rowing burns 900 calories and melts belly fat",
+    ],
+    "waste_told": ["Recyclable, like everything we make"],
+    "priced": ["Make $900 a month online, cancel your job", "$500 a week from your sofa"],
+    "care": ["Take it before surgery to heal faster", "Side effects of vaccines that the NHS leaflet hides"],
+    "counselling": ["Counselling for depression that cures it in three sessions"],
+    "gift_told": ["I got a free lamp and love it"],
+    "answered_no": [
+        "Does anything treat a urine infection better? No, cranberry drops are it.",
+        "Does anything else cure arthritis? No. Our balm does.",
+    ],
+}
+GRAVE = (CheckResult.FAILED, CheckResult.MANUAL_REVIEW)
+
+
+@pytest.fixture(autouse=True)
+def _unread() -> Iterator[None]:
+    """What was read under one set of situations is not read again under another."""
+    yield
+    context.read.cache_clear()
+    context._spans.cache_clear()
+
+
+def _flat(sentences: dict[str, list[str]]) -> list[tuple[str, str]]:
+    return [(kind, text) for kind, texts in sentences.items() for text in texts]
+
+
+@pytest.mark.parametrize(("kind", "text"), _flat(SPARED))
+def test_a_situation_that_promises_nothing_is_spared_and_flagged_without_it(
+    kind: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fold(lint_text(text)) not in GRAVE, lint_text(text)
+    monkeypatch.setitem(situations._KINDS, kind, lambda sentence, said, then: False)
+    context.read.cache_clear()
+    context._spans.cache_clear()
+    assert fold(lint_text(text)) in GRAVE
+
+
+@pytest.mark.parametrize(("kind", "text"), _flat(FLAGGED))
+def test_a_claim_that_only_borrows_the_words_is_still_flagged(kind: str, text: str) -> None:
+    assert fold(lint_text(text)) in GRAVE
+
+
+def test_every_situation_has_what_it_spares_and_what_it_does_not() -> None:
+    kinds = situations._KINDS.keys() - {"turned_round"}  # which takes a negation back: under no_such
+    assert SPARED.keys() == FLAGGED.keys() == kinds
