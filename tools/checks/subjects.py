@@ -6,7 +6,6 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from tools.checks.rules import Sentence
-from tools.checks.situations import situation
 
 
 def _of(words: str) -> frozenset[str]:
@@ -42,7 +41,7 @@ _ACCESS = _of(
 )
 _LOOK = _of(
     """appearance visibly visible conceals conceal concealer covers cover coverage makeup tinted tint primer
-    foundation blurs blur camouflage illusion dye dyes colour color styling hides hide"""
+    foundation blurs blur camouflage illusion dye dyes styling hides hide"""
 )
 _SERVICE = _of("hypnotherapy nhs helpline quitline charity council gp service services charities")
 _REFUSES = _of("not never don't doesn't won't cannot can't isn't aren't nobody didn't without")
@@ -60,8 +59,6 @@ def _words(sentence: Sentence) -> set[str]:
 
 def homonym(sentence: Sentence, start: int, end: int) -> bool:
     """Software, money, plants or the house has the complaint, and nobody's body is spoken of."""
-    if situation(sentence, "other_sense"):
-        return True
     if any(sentence.has(name) for name in ("DISEASE", "BODY", "ORGAN", "SIGN", "FUNCTION")):
         return False
     return bool(_HOUSEHOLD & _words(sentence))
