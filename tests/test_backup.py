@@ -305,6 +305,21 @@ async def test_a_backup_that_is_not_what_was_made_is_neither_verified_nor_restor
     assert not (tmp_path / "escaped").exists()
 
 
+@pytest.mark.parametrize("name", ["../../escaped", "acme/../../../escaped", "/etc/passwd", "", "acme/\x00"])
+def test_a_manifest_that_names_a_file_outside_of_the_backup_is_refused_before_it_is_looked_for(
+    home: Path, tmp_path: Path, name: str
+) -> None:
+    folder = make(home, tmp_path / "b")
+
+    @edit
+    def damage(manifest: Any) -> None:
+        manifest["brands"][name] = manifest["brands"].pop("acme/brand.toml")
+
+    damage(folder)
+    with pytest.raises(Damaged, match=r"outside of brands/.*use another backup"):
+        read_manifest(folder)
+
+
 def test_a_folder_without_a_manifest_is_no_backup(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="is not a backup"):
         verify(tmp_path, report=quiet)
