@@ -92,9 +92,15 @@ SPARED = {
     ],
     "counselling": ["Registered counsellors for grief and depression, by phone"],
     "gift_told": ["I got a free lamp in exchange for an honest review: the switch is stiff"],
+    "warned": [
+        "A supplement that promises to cure arthritis is breaking the law.",
+        "How to spot a fake cancer cure, by a pharmacist",
+        "Crystals do not cure illness. Ours are for looking at.",
+    ],
     "answered_no": [
         "Does cranberry juice treat a urine infection? No, it only tastes of one.",
         "Is honey a cure for hay fever? There is no good evidence.",
+        "Can tea cure cancer? No, and anyone who says so is selling something.",
     ],
 }
 FLAGGED = {
@@ -181,6 +187,11 @@ FLAGGED = {
     "care": ["Take it before surgery to heal faster", "Side effects of vaccines that the NHS leaflet hides"],
     "counselling": ["Counselling for depression that cures it in three sessions"],
     "gift_told": ["I got a free lamp and love it"],
+    "warned": [
+        "Magnets do not cure arthritis as well as ours do.",
+        "They say it is illegal, but this tea cures arthritis.",
+        "Chemo is a fraud: our drops treat cancer",
+    ],
     "answered_no": [
         "Does anything treat a urine infection better? No, cranberry drops are it.",
         "Does anything else cure arthritis? No. Our balm does.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tools.checks.rules import Sentence
+from tools.checks.situations import ADVISING, KINDLY, SITUATIONS, manual_therapy, situation
 from tools.checks.subjects import SUBJECTS
 
 Guard = Callable[[Sentence, int, int], bool]
@@ -27,23 +28,6 @@ _UPKEEP = frozenset(
         "balance",
     )
 )
-_MANUAL = frozenset(
-    (
-        "osteopath",
-        "osteopaths",
-        "osteopathy",
-        "physio",
-        "physios",
-        "osteopathic",
-        "chiropractic",
-        "chiropractor",
-        "chiropractors",
-        "physiotherapist",
-        "physiotherapists",
-        "physiotherapy",
-    )
-)
-_YOUNG = frozenset(("baby", "babies", "colic", "infant", "infants", "child", "children"))
 _SELF = frozenset(("i", "my", "me", "i'm", "i've"))
 _WE = frozenset(("our", "we", "us", "this"))
 _GIVING = _WE | {"order", "buy"}
@@ -52,7 +36,7 @@ _GIVING = _WE | {"order", "buy"}
 def negated(sentence: Sentence, start: int, end: int) -> bool:
     """A negation governs the match, as in "not intended to treat", "treats no disease". Not: "not only treats", "no more X"."""
     words = sentence.words(0, len(sentence.tokens))
-    if "until" in words and "now" in words:
+    if ("until" in words and "now" in words) or situation(sentence, "turned_round"):
         return False
     if debunked(sentence, start, end):
         return True
@@ -100,6 +84,8 @@ def advice(sentence: Sentence, start: int, end: int) -> bool:
     text = " ".join(sentence.words(0, len(sentence.tokens)))
     if sentence.has("CARE") and sentence.has("ADVICE"):
         return True
+    if sentence.denied or situation(sentence, *ADVISING):
+        return True
     return any(
         phrase in text
         for phrase in (
@@ -143,8 +129,6 @@ def lifestyle(sentence: Sentence, start: int, end: int) -> bool:
     ):
         return True
     words = sentence.words(0, len(sentence.tokens))
-    if "fluoride" in words and {"cavities", "decay", "caries", "plaque"} & set(words):
-        return True  # what every authority lets a toothpaste say
     if _SELF & set(words) or sentence.has("PRODUCT") or sentence.has("INGEST") or not sentence.has("LIFESTYLE"):
         return False
     # A way of eating may be good; that it cures an illness, or that one food keeps one away, is a claim about that food.
@@ -159,7 +143,7 @@ def lifestyle(sentence: Sentence, start: int, end: int) -> bool:
 
 def debunked(sentence: Sentence, start: int, end: int) -> bool:
     """The sentence warns of such a claim, and does not turn round behind the warning ("there is no cure, but …")."""
-    if sentence.denied:
+    if sentence.denied or situation(sentence, "no_such", "refusal", "answered_no", "warned"):
         return True
     if "DEBUNK" not in sentence.present or sentence.tokens[0].text in ("while", "although", "though"):
         return False
@@ -170,6 +154,8 @@ def debunked(sentence: Sentence, start: int, end: int) -> bool:
 def authorised(sentence: Sentence, start: int, end: int) -> bool:
     """The wording of a list of authorised claims: upkeep of what is normal, or a diet that may lower a risk."""
     words = set(sentence.words(0, len(sentence.tokens)))
+    if situation(sentence, "monograph"):
+        return True
     if words & (_SELF | _CURES | {"our", "we"}):
         return False
     if sentence.has("UNLISTED") and "formation" not in words:
@@ -200,21 +186,6 @@ def _risk_claim(sentence: Sentence, words: set[str]) -> bool:
     if sentence.weighed and not sentence.has("STRONG") | sentence.has("PRODUCT"):
         return "shown to" in text or bool({"helps", "help", "may", "increases", "reducing"} & words)
     return False
-
-
-def manual_therapy(sentence: Sentence, start: int, end: int) -> bool:
-    """What CAP accepts of osteopaths, chiropractors and physiotherapists, and for a short term of needles: aches of the frame."""
-    words = set(sentence.words(0, len(sentence.tokens)))
-    short = {"acupuncture", "acupuncturist"} & words and words & {"short", "temporary", "adjunct"}
-    if not (words & _MANUAL or short) or words & (_CURES | _YOUNG | {"detox", "cranial"}):
-        return False
-    spoken = [
-        any("FRAME" in sentence.tags[k] for k in range(n, max(ends)))
-        for n, tag in enumerate(sentence.tags)
-        for name, ends in tag.items()
-        if name in ("DISEASE", "AILMENT")
-    ]
-    return bool(spoken) and all(spoken)
 
 
 def physiology(sentence: Sentence, start: int, end: int) -> bool:
@@ -344,12 +315,14 @@ def awareness(sentence: Sentence, start: int, end: int) -> bool:
     )
     if {"helps", "survivors"} <= {token.text for token in sentence.tokens}:
         return False
+    if situation(sentence, *KINDLY):
+        return True
     return sentence.has("AWARENESS") and not sold and not sentence.has("STRONG", 0, start)
 
 
 def typical(sentence: Sentence, start: int, end: int) -> bool:
     """What most people get is told, here or in the next sentence: the disclosure that a story of unusual results needs."""
-    return sentence.typical
+    return sentence.typical or situation(sentence, "modest")
 
 
 def unqualified(sentence: Sentence, start: int, end: int) -> bool:
@@ -357,7 +330,7 @@ def unqualified(sentence: Sentence, start: int, end: int) -> bool:
     number = any(word.isdigit() and word != "100" for word in sentence.words(0, start)) or any(
         word.isdigit() and word != "100" for word in sentence.words(end, len(sentence.tokens))
     )
-    return not number and not sentence.has("QUALIFIES")
+    return not number and not sentence.has("QUALIFIES") and not situation(sentence, "waste_told")
 
 
 def health(sentence: Sentence, start: int, end: int) -> bool:
@@ -388,4 +361,5 @@ GUARDS: dict[str, Guard] = {
     "rules": rules,
     "sourced": sourced,
     **SUBJECTS,
+    **SITUATIONS,
 }

@@ -16,6 +16,11 @@ _CLEAR = re.compile(
     # The FTC takes a plain sentence that names the giver and the gift for a disclosure.
     r"|\b(?:gave|sent) me (?:this|these|the|a) [\w ]{0,30}?(?:to try|to test|to review|for free)\b|^\s*thanks [\w @]{0,30}for the free\b"
 )
+_ALSO_ENGLISH = frozenset(
+    "as com die em est la las los med met na nem non nos os per se som sur um van ve y zur".split()
+)
+"""Small words of other languages that an English line may hold, be it in a name."""
+_SELDOM = frozenset("äöüßøåæłşğıőűčšžřěů")
 _FIRST_LINES = 125
 """Characters that a feed shows before "more"; a disclosure behind them is not seen."""
 
@@ -43,12 +48,17 @@ def foreign(text: FieldText) -> bool:
     if len(letters) >= 8 and other > 0.5 * len(letters):
         return True
     words = re.findall(r"[^\W\d_]+", text.text.lower())
-    if len(words) < 6:
+    if len(words) < 3:
         return False
     ours, theirs = lexicon().raw["ENGLISH"], lexicon().raw["FOREIGN"]
     english = sum(word in ours for word in words)
     strange = sum(word in theirs and word not in ours for word in words)
-    return strange >= 2 and strange > 2 * english
+    if english or len(words) >= 12:
+        return len(words) >= 6 and strange >= 2 and strange > 2 * english
+    # Few words have few small ones among them: what tells are those that are no English words, and letters that English borrows seldom.
+    sure = sum(word in theirs and word not in _ALSO_ENGLISH for word in words)
+    accented = any(c.isalpha() and not c.isascii() for word in words for c in word)
+    return sure >= 2 or (sure >= 1 and accented) or sum(not _SELDOM.isdisjoint(word) for word in words) >= 2
 
 
 def check(text: FieldText, judge: Judge) -> Iterable[Finding]:

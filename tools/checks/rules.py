@@ -144,6 +144,11 @@ class Sentence:
                 found.setdefault(name, []).append(n)
         return found
 
+    @cached_property
+    def known(self) -> dict[str, bool]:
+        """What guards found out about the whole of it, by name: told once for all its matches."""
+        return {}
+
     def has(self, name: str, start: int = 0, end: int | None = None) -> bool:
         """Whether class `name` begins at a word from `start` to before `end`."""
         if name not in self.present:

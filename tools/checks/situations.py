@@ -154,6 +154,7 @@ def _other_sense(sentence: Sentence, said: str, then: str) -> bool:
         return False
     return bool(
         (len(words.STARS.findall(said)) > 1 and "cancer" in said)
+        or words.WEATHER.search(said)
         or (words.TREES.search(said) and re.search(r"\bheal(?:s|ed|ing)?(?: over| up)?\b", said))
     )
 
@@ -175,6 +176,8 @@ def _modest(sentence: Sentence, said: str, then: str) -> bool:
     if words.EXERCISE.search(said) and not words.BEYOND_EXERCISE.search(said):
         return True
     if words.IN_A_DIET.search(said) and not words.HASTE.search(said):
+        return True
+    if words.WEEKLY.search(said) and not words.EASE.search(said):
         return True
     found = words.TYPICAL_LOSS.search(said)
     if found is None or words.EASE.search(said):
@@ -218,12 +221,21 @@ def _gift_told(sentence: Sentence, said: str, then: str) -> bool:
 def _answered_no(sentence: Sentence, said: str, then: str) -> bool:
     """A question, and no is the answer, or that there is no evidence for it."""
     asked = sentence.folded.text[: sentence.end].rstrip().endswith("?")
-    return asked and words.NO_ANSWER.match(then) is not None and not words.BETTER.search(f"{said} {then}")
+    return (
+        asked
+        and words.NO_ANSWER.match(then) is not None
+        and not (words.BETTER.search(said) or words.ANSWER_TURNS.search(then))
+    )
 
 
 def _turned_round(sentence: Sentence, said: str, then: str) -> bool:
     """Nothing else works, it says, and then that this one does."""
     return words.OURS_DOES.match(then) is not None or words.NO_LIKE_OURS.search(said) is not None
+
+
+def _warned(sentence: Sentence, said: str, then: str) -> bool:
+    """Products that promise it are called a fraud, a myth or against the law, here; or the reader learns to spot them."""
+    return words.WARNED.search(said) is not None and not words.WARNED_BUT.search(f"{said} {then}")
 
 
 _KINDS: dict[str, Callable[[Sentence, str, str], bool]] = {
@@ -249,6 +261,7 @@ _KINDS: dict[str, Callable[[Sentence, str, str], bool]] = {
     "cleared": _cleared,
     "gift_told": _gift_told,
     "answered_no": _answered_no,
+    "warned": _warned,
     "turned_round": _turned_round,
 }
 
@@ -289,3 +302,18 @@ def manual_therapy(sentence: Sentence, start: int, end: int) -> bool:
 
 SITUATIONS = {name: _alone(name) for name in ("priced", "skin_tested", "cleared", "gift_told", "other_sense")}
 """Those that a rule names by itself."""
+ADVISING = (
+    "emergency",
+    "keep_taking",
+    "no_such",
+    "intake",
+    "refusal",
+    "vaccine_fact",
+    "licensed",
+    "care",
+    "answered_no",
+    "warned",
+)
+"""Those that warn, send to a professional or refuse: what the guard `advice` spares."""
+KINDLY = ("room_for", "cause", "own_story", "public_service", "counselling")
+"""Those that think of people with an illness: what the guard `awareness` spares."""

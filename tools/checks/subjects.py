@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from tools.checks.rules import Sentence
+from tools.checks.situations import situation
 
 
 def _of(words: str) -> frozenset[str]:
@@ -59,6 +60,8 @@ def _words(sentence: Sentence) -> set[str]:
 
 def homonym(sentence: Sentence, start: int, end: int) -> bool:
     """Software, money, plants or the house has the complaint, and nobody's body is spoken of."""
+    if situation(sentence, "other_sense"):
+        return True
     if any(sentence.has(name) for name in ("DISEASE", "BODY", "ORGAN", "SIGN", "FUNCTION")):
         return False
     return bool(_HOUSEHOLD & _words(sentence))
