@@ -117,10 +117,32 @@ def test_a_hashtag_field_is_read_without_its_hash_sign() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Heilt Krebs und Diabetes, die Ärzte sind nicht froh mit der Kur", "Лечит рак и диабет без лекарств"]
+    "text",
+    [
+        "Heilt Krebs und Diabetes, die Ärzte sind nicht froh mit der Kur",
+        "Лечит рак и диабет без лекарств",
+        "Unsere Werkstatt heilt Schlaflosigkeit und Depressionen.",
+        "Töpfern heilt Rückenschmerzen.",
+        "Guérit le cancer",
+        "Un té que cura la diabetes",
+    ],
 )
 def test_text_in_another_language_goes_to_a_human(text: str) -> None:
     assert any(f.rule == "US-LANGUAGE" for f in lint_text(text, packs=US))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Crème brûlée at noon",
+        "La La Land tonight",
+        "Friends met, plants die",
+        "Naïve café décor",
+        "Las Vegas, Los Angeles",
+    ],
+)
+def test_names_and_borrowed_words_are_no_other_language(text: str) -> None:
+    assert not any(f.rule == "US-LANGUAGE" for f in lint_text(text, packs=US))
 
 
 def test_every_outgoing_field_is_scanned() -> None:

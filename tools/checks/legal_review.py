@@ -17,7 +17,32 @@ _CLEAR = re.compile(
     r"|\b(?:gave|sent) me (?:this|these|the|a) [\w ]{0,30}?(?:to try|to test|to review|for free)\b|^\s*thanks [\w @]{0,30}for the free\b"
 )
 _ALSO_ENGLISH = frozenset(
-    "as com die em est la las los med met na nem non nos os per se som sur um van ve y zur".split()
+    [
+        "as",
+        "com",
+        "die",
+        "em",
+        "est",
+        "la",
+        "las",
+        "los",
+        "med",
+        "met",
+        "na",
+        "nem",
+        "non",
+        "nos",
+        "os",
+        "per",
+        "se",
+        "som",
+        "sur",
+        "um",
+        "van",
+        "ve",
+        "y",
+        "zur",
+    ]
 )
 """Small words of other languages that an English line may hold, be it in a name."""
 _SELDOM = frozenset("äöüßøåæłşğıőűčšžřěů")
