@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -17,8 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import BadInput
-from memory.rows.content import Post
+from config.settings import load_settings
+from memory.rows.content import Piece, Post
+from memory.rows.sessions import Session
 from runtime.commands.post_text import from_text, to_text
+from runtime.compose import open_runtime
 from tests.cli_support import (
     ROOT,
     RUN,
@@ -382,6 +386,31 @@ def test_a_piece_that_a_new_plan_replaced_cannot_be_approved_any_more(human: Hum
         assert (refused.code, "is cancelled: no human is asked" in refused.complaint) == (1, True)
     [new] = week.ok("review", "list")
     assert new["piece_id"] not in {row["piece_id"] for row in old}
+
+
+def test_two_who_copy_a_piece_at_the_same_moment_make_two_pieces(human: Human) -> None:
+    """The second found no copy either, and then lost the race for the number."""
+    week = human.week
+    first = week.ok("review", "list")[0]["piece_id"]
+
+    async def taken() -> None:
+        async with open_runtime(load_settings(data_dir=week.data_dir)) as runtime:
+            records = runtime.records.for_brand("acme")
+            piece = await records.get(Piece, id=first)
+            key = f"{piece.platform_specs['slot']}|1"
+            await records.create_once("copy", key, piece, token="somebody else's")
+
+    asyncio.run(taken())
+    before = {row["piece_id"] for row in week.ok("piece", "list", "--state", "waiting")}
+    assert week("piece", "copy", first, "--detach").code in (0, 3)
+
+    async def copies() -> list[int]:
+        async with open_runtime(load_settings(data_dir=week.data_dir)) as runtime:
+            sessions = await runtime.records.for_brand("acme").list_rows(Session)
+            return sorted(int(row.request.get("copy", 0)) for row in sessions)
+
+    assert before
+    assert asyncio.run(copies()) == [0, 2]
 
 
 def test_ctrl_c_at_the_question_keeps_what_was_decided(week: Cli) -> None:

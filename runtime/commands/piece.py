@@ -269,6 +269,7 @@ async def piece_copy(args: argparse.Namespace) -> int:
     """Make the next copy of the piece and run it here; as `create` it exits 3 when a human is asked."""
     from datetime import timedelta
 
+    from config.ids import new_token
     from graphs.pieces import find_schedule
     from graphs.week import same_time_next_week
     from memory.rows.content import Piece
@@ -306,7 +307,11 @@ async def piece_copy(args: argparse.Namespace) -> int:
         slot_id = piece.platform_specs.get("slot", "") or row.id
         slot = make_slot(runtime, brand, piece.platform, piece.content_type, at, resolution, id=slot_id)
         n = 1
-        while await records.find(Piece, id=slot.piece_id(plan=1, copy=n)) is not None:
+        # Of two who copy at the same moment each takes a number of its own: one piece never belongs to two sessions.
+        while (
+            await records.find(Piece, id=slot.piece_id(plan=1, copy=n)) is not None
+            or not (await records.create_once("copy", f"{slot_id}|{n}", piece, token=new_token())).won
+        ):
             n += 1
         topic = str(session.request.get("inputs", {}).get("topic") or piece.theme or session.theme)
         made = await start_piece(runtime, brand, topic=topic, slot=slot, copy=n)

@@ -36,7 +36,7 @@ async def review_edit(args: argparse.Namespace) -> int:
         if made_from not in ("", piece.content_hash):
             raise Conflict(
                 f"--file {args.file} was made from {made_from[:12]}, and piece {piece.id} holds {piece.content_hash[:12]} now: "
-                f"take `review show {piece.id} --json` again, or leave `post` alone in the file to replace it all the same"
+                f"take `review show {piece.id} --json` again, or give what stands under `post` alone to replace it all the same"
             )
         values = given if given is not None else revision.post.model_dump(mode="json")
         for change in args.set:
