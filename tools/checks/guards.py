@@ -12,7 +12,9 @@ Guard = Callable[[Sentence, int, int], bool]
 _NOT_REALLY = frozenset(("only", "just", "merely", "simply", "alone", "everyone", "all"))
 _CLAUSE = (";", ":", " - ", ". ", "! ", "? ")
 _TURN = frozenset(("but", "yet", "however", "instead", "while", "because", "so", "until"))
-_CURES = frozenset(("cure", "cures", "cured", "curing", "reverses", "guarantees", "guaranteed"))
+_CURES = frozenset(
+    ("cure", "cures", "cured", "curing", "reverse", "reverses", "reversing", "reversed", "guarantees", "guaranteed")
+)
 _HEDGE = frozenset(("may", "might", "can", "could", "healthy", "well", "vegetables"))
 _UPKEEP = frozenset(
     (
