@@ -10,8 +10,9 @@ from typing import Any
 
 from agents.quotable import stands_alone, taken_back
 from agents.sentences import SAME, noun_phrases, overlap, says_the_same, split_sentences, stems, words
+from config.calendar import DAYS
 
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+WEEKDAYS = tuple(day.capitalize() for day in DAYS)
 OWN_KEYWORDS = 4
 """The first keywords of a day are its own; those behind them are only related."""
 PART = re.compile(rf",? \(?(?:continued|once more|part (?:four|five|six|seven))\)?$| on (?:{'|'.join(WEEKDAYS)})$")

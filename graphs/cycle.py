@@ -32,7 +32,7 @@ from graphs.state import CycleState, ResearchDay, Settled
 from graphs.templates import refresh_templates
 from graphs.used import coming, remember_week, used_lately, without_used
 from graphs.week import Slot, weeks_between
-from memory.rows.brand import Brand
+from memory.rows.brand import REALM, Brand
 from memory.rows.content import Piece
 from memory.rows.publication import ScheduledPublication
 from memory.rows.sessions import Assignment, Session
@@ -95,7 +95,7 @@ async def plan(state: CycleState, runtime: Runtime[GraphContext]) -> CycleState:
         context.agent, theme, sorted({slot.day for slot in slots}), cycle_key=week, needs=needs(slots)
     )
     skipped: dict[str, str] = {}
-    brand = await context.records.get(Brand, realm="all", name=context.records.brand)
+    brand = await context.records.get(Brand, realm=REALM, name=context.records.brand)
     for slot in slots:
         if not possible(slot.platform, slot.content_type):
             skipped[slot.id] = f"{slot.platform} has no {slot.content_type}"
@@ -236,7 +236,7 @@ async def dispatch(state: CycleState, runtime: Runtime[GraphContext]) -> CycleSt
     context = runtime.context
     await context.enter()
     session = await _session(context)
-    brand = await context.records.get(Brand, realm="all", name=context.records.brand)
+    brand = await context.records.get(Brand, realm=REALM, name=context.records.brand)
     now = context.clock.now()
     by_day: dict[int, list[Slot]] = defaultdict(list)
     for slot in session_slots(session):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from config.brand_profile import DAYS, BrandProfile, Cell
+from config.brand_profile import BrandProfile, Cell
+from config.calendar import DAYS
 from config.errors import BadInput
 from config.platforms import limits
 from config.vocabulary import CONTENT_TYPES, PLATFORMS, nearest

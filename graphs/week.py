@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict
 
 from config.brand_profile import BrandProfile, Cell
+from config.calendar import week_key
 from config.errors import BadInput
 from config.ids import name_id
 from memory.rows.row import Instant
@@ -65,8 +66,7 @@ def monday(cycle_key: str) -> date:
 
 def cycle_key_of(instant: datetime, zone: str) -> str:
     """The ISO week in which `instant` falls in `zone`."""
-    year, week, _ = instant.astimezone(ZoneInfo(zone)).isocalendar()
-    return f"{year}-W{week:02d}"
+    return week_key(instant.astimezone(ZoneInfo(zone)).date())
 
 
 def next_cycle_key(now: datetime, zone: str) -> str:

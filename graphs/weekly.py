@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
+from config.calendar import week_key
 from graphs.week import cycle_key_of, monday, resolve, wall_clock
 
 WEEK = timedelta(days=7)
@@ -74,8 +75,7 @@ def day_of(local: str) -> date:
 
 def week_after(local: str) -> str:
     """The ISO week after the one in which the slot's wall clock falls: the week that a fire makes."""
-    year, week, _ = (day_of(local) + WEEK).isocalendar()
-    return f"{year}-W{week:02d}"
+    return week_key(day_of(local) + WEEK)
 
 
 def week_ends(cycle_key: str, zone: str) -> datetime:

@@ -14,7 +14,8 @@ from difflib import get_close_matches
 from agents.chat_models import model_chain
 from agents.forecast import Line, forecast
 from agents.spending import counted, day_of
-from config.brand_profile import DAYS, BrandProfile, Theme
+from config.brand_profile import BrandProfile, Theme
+from config.calendar import DAYS
 from config.platforms import possible
 from config.vocabulary import TERMINAL_PIECE, AgentType, SessionStatus
 from graphs.grid import GridChange, edit_grid

@@ -11,7 +11,8 @@ import pytest
 from agents.forecast import forecast
 from agents.spending import Tokens, day_of, price_of
 from agents.tool_loop import ROUNDS
-from config.brand_profile import DAYS, Cell, find_brand_folder, load_brand
+from config.brand_profile import Cell, find_brand_folder, load_brand
+from config.calendar import DAYS
 from config.clock import ManualClock
 from config.errors import BadInput
 from config.vocabulary import CHECK_TYPES, AgentType

@@ -131,7 +131,7 @@ def _draw(console: Console, plan: WeekPlan) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from config.brand_profile import DAYS
+    from config.calendar import DAYS
     from tools.text import many
 
     platforms = list(dict.fromkeys(planned.slot.platform for planned in plan.slots))

@@ -10,7 +10,17 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from config.errors import CopydeskError, Unavailable
-from runtime.commands.common import FINDINGS, OK, add_verb, default_brand, emit, load, preferred, program, run_async
+from runtime.commands.common import (
+    FINDINGS,
+    OK,
+    add_verb,
+    default_brand,
+    emit,
+    load,
+    preferences_in,
+    program,
+    run_async,
+)
 from runtime.commands.doctor_engines import engine_lines, is_remote, look_at_backlog, look_at_engines, look_for_workers
 
 if TYPE_CHECKING:
@@ -107,13 +117,13 @@ def _files(settings: Settings, report: Report) -> bool:
         report.find(f"only {free // 2**20} MiB are free on the disk of {folder}", f"du -sh {folder}/* | sort -h")
     if folder.stat().st_mode & 0o077:
         report.find(f"data directory {folder} can be read by other users", f"chmod 700 {folder}")
-    from memory.sqlite_errors import remedy
+    from memory.sqlite_errors import marker_of, remedy
 
     sound = True
     for name, (application_id, schema) in expected_schemas().items():
         path = folder / name
         if not os.path.lexists(path):
-            if (folder / ".installed" / name).exists():
+            if marker_of(path).exists():
                 sound = False
                 report.find(f"{path} was here and is gone", remedy(path))
             continue
@@ -178,7 +188,11 @@ async def _stores(args: argparse.Namespace, settings: Settings, report: Report) 
         async with open_runtime(settings) as runtime:
             await _queue(runtime, report)
             # Of several brands of the operator's none is meant, and those that were ever used are looked at all the same.
-            meant = args.brand or (await preferred(settings)).get("brand") or default_brand(settings.data_dir)
+            meant = (
+                args.brand
+                or (await preferences_in(runtime.user_sessions)).get("brand")
+                or default_brand(settings.data_dir)
+            )
             brands = sorted({*(row.name for row in await _brands(runtime)), *([meant] if meant else [])})
             report.sections["brands"] = brands
             for brand in brands:

@@ -77,7 +77,7 @@ def register(verbs: Any) -> None:
 
 def parse_day(text: str) -> int:
     """1 for Monday to 7 for Sunday, of a day's name or its first three or more letters. Raises BadInput."""
-    from config.brand_profile import DAYS
+    from config.calendar import DAYS
     from config.vocabulary import nearest
 
     found = [n for n, day in enumerate(DAYS, 1) if len(text) >= 3 and day.startswith(text.lower())]

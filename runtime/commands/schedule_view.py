@@ -19,7 +19,7 @@ async def schedule_shape(
     runtime: Runtime, records: Records, schedule: Schedule, fires: list[ScheduleFire]
 ) -> dict[str, Any]:
     """What --json prints of a schedule. What a paused one would fire next is not known."""
-    from config.brand_profile import DAYS
+    from config.calendar import DAYS
     from graphs.weekly import week_after
     from memory.rows.brand import Control
     from runtime.scheduler import next_theme, pause_control, rule_of

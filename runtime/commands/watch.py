@@ -19,7 +19,7 @@ from runtime.commands.common import (
     brand_of,
     load,
     next_command,
-    preferred,
+    preferences_in,
     printable,
     run_async,
 )
@@ -53,10 +53,9 @@ async def run_watch(args: argparse.Namespace) -> int:
 
     ref = parse_ref(args.id, what="session")
     settings = load(args)
-    brand = brand_of(args, settings, await preferred(settings))
     # Not `opened`: this machine needs to have no folder of the brand, only the stores.
     async with open_runtime(settings) as runtime:
-        records = runtime.records.for_brand(brand)
+        records = runtime.records.for_brand(brand_of(args, settings, await preferences_in(runtime.user_sessions)))
         try:
             session = await find_session(records, ref)
         except NotFound as error:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from config.calendar import week_key
 from config.vocabulary import PieceState
 from memory.rows.content import Piece, Revision
 from memory.rows.publication import ScheduledPublication
@@ -28,10 +29,10 @@ async def past_content(
         before: The ISO week that is being planned, such as 2026-W50; empty for the present one.
         weeks: How many weeks to look back, 1 to 12.
     """
-    last = _monday(before or _week_of(ctx.clock.now().date()))
+    last = _monday(before or week_key(ctx.clock.now().date()))
     rows: list[ScheduledPublication] = []
     for back in range(1, weeks + 1):
-        key = _week_of(last - timedelta(weeks=back))
+        key = week_key(last - timedelta(weeks=back))
         rows += [row for row in await ctx.records.list_rows(ScheduledPublication, cycle_key=key) if row.state in SAID]
     pieces = {p.id: p for p in await ctx.records.find_many(Piece, [{"id": row.content_id} for row in rows])}
     keys = [
@@ -61,11 +62,6 @@ async def past_content(
 
 def _opening(revision: Revision) -> str:
     return next((text.split("\n")[0][:200] for _, text in revision.post.fields()), "")
-
-
-def _week_of(day: date) -> str:
-    year, week, _ = day.isocalendar()
-    return f"{year}-W{week:02d}"
 
 
 def _monday(week: str) -> date:
