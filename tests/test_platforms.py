@@ -212,6 +212,11 @@ def test_what_a_platform_would_refuse_is_found(fields: dict, rule: str) -> None:
     assert rules(a_post(**fields)) == [rule]
 
 
+@pytest.mark.parametrize("tag", ["#शांति", "#ความสงบ", "#Ruhezeit", "#größe"])
+def test_a_hashtag_may_be_in_any_script(tag: str) -> None:
+    assert rules(a_post(hashtags=(tag,))) == []
+
+
 def test_media_stand_for_what_was_never_written_and_text_alone_goes_where_it_can() -> None:
     media = ("ab" * 32,)
     for content_type in ("reel", "story", "carousel", "quote"):

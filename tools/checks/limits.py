@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from config.errors import BadInput
-from config.platforms import UNIT_WORDS, Limits, length, limits, outgoing_caption
+from config.platforms import UNIT_WORDS, Limits, find_hashtags, length, limits, outgoing_caption
 from config.vocabulary import Severity
 from memory.rows.checks import Finding
 from memory.rows.content import Post
@@ -123,11 +123,11 @@ def _text(post: Post, cell: Limits) -> list[Finding]:
 def _counts(post: Post, cell: Limits) -> list[Finding]:
     found = []
     for n, tag in enumerate(post.hashtags):
-        if not re.fullmatch(r"#\w+", tag) or tag[1:].isdigit():
+        if find_hashtags(tag) != [tag] or tag[1:].isdigit():
             advice = "a hashtag is # and letters, digits or _, not digits alone: mend it"
             found.append(_finding("LIMIT-HASHTAG-FORM", f"hashtags[{n}]", tag, advice, cell.source))
     texts = " ".join((post.caption, *post.parts))
-    tags = {tag.lower() for tag in (*post.hashtags, *re.findall(r"(?<!\w)#\w+", texts))}
+    tags = {tag.lower() for tag in (*post.hashtags, *find_hashtags(texts))}
     if len(tags) > cell.hashtags:
         extra = post.hashtags[-1] if post.hashtags else ""
         field = f"hashtags[{len(post.hashtags) - 1}]" if post.hashtags else "caption"
