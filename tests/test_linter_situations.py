@@ -231,3 +231,51 @@ def test_a_claim_that_only_borrows_the_words_is_still_flagged(kind: str, text: s
 def test_every_situation_has_what_it_spares_and_what_it_does_not() -> None:
     kinds = situations._KINDS.keys() - {"turned_round"}  # which takes a negation back: under no_such
     assert SPARED.keys() == FLAGGED.keys() == kinds
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("US-READING", "A drop on the tongue and your nails show every deficiency"),
+        ("US-READING", "She can feel which organ is struggling"),
+        ("US-LEFT-BEHIND", "This spray got Ken off the cigarettes"),
+        ("US-LEFT-BEHIND", "Join on Monday and bin your asthma inhaler"),
+        ("US-CHANCES", "Raises your odds of pregnancy at forty"),
+        ("US-CHANCES", "A meal plan to conceive twins"),
+        ("US-WENT-DOWN", "Smaller readings at the cuff by Friday"),
+        ("US-WENT-DOWN", "Night sweats stop with this bracelet"),
+        ("US-NATURE-FOR-DRUG", "Barley water, nature's ozempic"),
+        ("US-NATURE-FOR-DRUG", "Beat the winter without a jab"),
+        ("US-MEDICINE-LIES", "Statins are a racket"),
+        ("US-MEDICINE-LIES", "The jabs gave people autism"),
+        ("UK-NUMBERS-AGAINST", "Fat-free dip with 4 g fat a pot"),
+        ("UK-NUMBERS-AGAINST", "No added sugar: we use agave"),
+    ],
+)
+def test_readings_chances_and_medicine_left_behind_are_flagged(rule: str, text: str) -> None:
+    assert rule in {finding.rule for finding in lint_text(text)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A drop of oil on the hinge and the squeak stops",
+        "Get off the bus at the lighthouse",
+        "Bin your empty bottles at the gate",
+        "Raises the odds of a good tomato year",
+        "The swell is down and the boats are out",
+        "Nature's palette: five wool blues",
+        "The jabs were given by nurses at the town hall",
+        "Fat-free dip, 0.2 g fat a pot, 9 g protein",
+        "No added sugar: we use whole dates",
+        "The garden show tells you which roses are failing",
+    ],
+)
+def test_what_only_looks_like_a_reading_or_a_chance_is_not(text: str) -> None:
+    assert fold(lint_text(text)) not in GRAVE, lint_text(text)
+
+
+def test_a_listed_wording_of_a_nutrient_that_has_none_is_flagged_where_the_market_is_named() -> None:
+    text = "Collagen contributes to the upkeep of healthy tendons"
+    assert fold(lint_text(text, packs=("eu",))) in GRAVE
+    assert fold(lint_text("Vitamin C contributes to normal collagen formation", packs=("eu",))) not in GRAVE

@@ -248,7 +248,7 @@ def _match(pattern: Sequence[Element], k: int, sentence: Sentence, n: int) -> in
     return _match(pattern, k + 1, sentence, n) if element.optional else 0
 
 
-_FILES = {"us": ("us", "us_ftc", "us_green", "us_body", "us_trade")}
+_FILES = {"us": ("us", "us_ftc", "us_green", "us_body", "us_trade", "us_more"), "uk": ("uk", "uk_more")}
 """The files of a pack, where it has more than the one of its name."""
 
 
