@@ -151,6 +151,7 @@ FLAGGED = {
         "We stopped selling pills: this tea treats diabetes instead.",
         "We never say never: our oil treats asthma.",
         "She no longer takes her insulin.",
+        "We stopped using our inhalers in May.",
     ],
     "vaccine_fact": ["They say vaccines do not cause autism, but we know better."],
     "licensed": [
@@ -229,7 +230,7 @@ def test_a_claim_that_only_borrows_the_words_is_still_flagged(kind: str, text: s
 
 
 def test_every_situation_has_what_it_spares_and_what_it_does_not() -> None:
-    kinds = situations._KINDS.keys() - {"turned_round"}  # which takes a negation back: under no_such
+    kinds = situations._KINDS.keys() - {"turned_round", "heals_anyway"}  # which take a negation or an advice back
     assert SPARED.keys() == FLAGGED.keys() == kinds
 
 
@@ -279,3 +280,18 @@ def test_a_listed_wording_of_a_nutrient_that_has_none_is_flagged_where_the_marke
     text = "Collagen contributes to the upkeep of healthy tendons"
     assert fold(lint_text(text, packs=("eu",))) in GRAVE
     assert fold(lint_text("Vitamin C contributes to normal collagen formation", packs=("eu",))) not in GRAVE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ask your doctor, then rub in the balm twice a day to heal your ulcer",
+        "Three capsules at night to cure gout; keep out of the reach of children",
+    ],
+)
+def test_a_caution_takes_back_no_cure(text: str) -> None:
+    assert fold(lint_text(text)) in GRAVE
+
+
+def test_a_caution_without_a_cure_is_advice() -> None:
+    assert fold(lint_text("Ask your doctor before you take these capsules with heart medicine")) not in GRAVE

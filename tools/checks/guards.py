@@ -84,6 +84,8 @@ def _listing(words: list[str], n: int, start: int) -> bool:
 def advice(sentence: Sentence, start: int, end: int) -> bool:
     """The sentence sends the reader to a professional, warns or excludes, rather than promises."""
     text = " ".join(sentence.words(0, len(sentence.tokens)))
+    if situation(sentence, "heals_anyway"):
+        return False
     if sentence.has("CARE") and sentence.has("ADVICE"):
         return True
     if sentence.denied or situation(sentence, *ADVISING):

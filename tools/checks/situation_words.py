@@ -178,7 +178,7 @@ REFUSED = re.compile(
     r"\b(?:we|i|our \w+|the shop|this shop|which we|and we) (?:have |has |had |'ve )?(?:no longer|stopped|"
     r"don't|do not|does not|never|will not|won't|refuse to|refused to|quit|declined to|cannot|can't|will never|gave up|took down)"
     r" (?:to |ever )?(?:stock|stocking|sell|selling|say|saying|claim|claiming|carry|carrying|offer|"
-    r"offering|make|making|print|printing|promise|promising|use|using|post|advertise|recommend|call|treat|give|the|our)\b"
+    r"offering|make|making|print|printing|promise|promising|post|advertise|recommend|call)\b"
 )
 REFUSAL_TURNS = re.compile(
     r"\b(?:because|but|since|now that|as our|you won't|you don't|instead of|why|without|nobody needs|"
@@ -373,4 +373,7 @@ WEEKLY = re.compile(
 WEATHER = re.compile(
     r"\bdepression\b[^.!?]{0,20}\b(?:over|off|near|tracks|moves)\b[^.!?]*\b(?:rain|coast|wind|gales|snow|iceland|atlantic|ireland|"
     r"biscay)\b"
+)
+HEALS = re.compile(
+    r"\b(?:to|that|which|will|it|and|daily) (?:heals?|cures?|reverses?|regrows?|shrinks?|dissolves?) (?!ham|bacon|olives|meat)\w+"
 )

@@ -238,6 +238,11 @@ def _warned(sentence: Sentence, said: str, then: str) -> bool:
     return words.WARNED.search(said) is not None and not words.WARNED_BUT.search(f"{said} {then}")
 
 
+def _heals_anyway(sentence: Sentence, said: str, then: str) -> bool:
+    """A product is to heal or to cure, and nothing is denied: a doctor or a caution beside it takes nothing back."""
+    return "NEGATOR" not in sentence.present and _offers(sentence) and words.HEALS.search(said) is not None
+
+
 _KINDS: dict[str, Callable[[Sentence, str, str], bool]] = {
     "emergency": _emergency,
     "keep_taking": _keep_taking,
@@ -262,6 +267,7 @@ _KINDS: dict[str, Callable[[Sentence, str, str], bool]] = {
     "gift_told": _gift_told,
     "answered_no": _answered_no,
     "warned": _warned,
+    "heals_anyway": _heals_anyway,
     "turned_round": _turned_round,
 }
 
