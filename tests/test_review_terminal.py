@@ -28,13 +28,17 @@ class Terminal:
         argv = [sys.executable, str(ROOT / "run_agents.py"), "--data-dir", str(data_dir), "review", "--by", "ana"]
         self.pid, self._end = pty.fork()
         if self.pid == 0:  # the child: nothing of pytest may run here any more
+            self._sized(0, columns)  # here, not by the parent, which may be slower than the first page
             os.execve(sys.executable, argv, environment(VISUAL=editor, TERM="xterm-256color"))
         self.seen, self._read_to = b"", 0
         self.code: int | None = None
-        self.resize(columns)
 
     def resize(self, columns: int) -> None:
-        fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self._sized(self._end, columns)
+
+    @staticmethod
+    def _sized(terminal: int, columns: int) -> None:
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
     def until(self, mark: bytes) -> bytes:
         """What is shown from the last mark to this one."""
