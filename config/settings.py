@@ -142,6 +142,8 @@ class Settings(BaseModel):
     """Token of the AstraDB database."""
     reviewer: str = ""
     """Name recorded with decisions when `--by` is not given. Empty: the login name."""
+    media_base_url: str = Field(default="", pattern="^(https?://[^\\s?#]+)?$")
+    """Public address under which attached media lie by their hash, such as https://media.example/posts. Empty: named by hash alone."""
     model_timeout: Seconds = timedelta(seconds=60)
     """Longest wait for one model call, in seconds."""
     lease: Seconds = timedelta(seconds=30)

@@ -113,6 +113,16 @@ async def test_everything_a_person_needs_is_on_the_page(outbox: OutboxPublisher,
     assert (place / "alt-text.txt").read_text() == "1. A wave\n"
 
 
+async def test_attached_media_are_named_by_where_they_are_when_the_operator_said_where(tmp_path: Path) -> None:
+    post = a_post(media=("ab" * 32, "cd" * 32))
+    places = [f"https://media.example/posts/{name}" for name in post.media]
+    for base, urls in (("https://media.example/posts/", places), ("", [])):
+        outbox = OutboxPublisher(tmp_path / f"outbox{len(base)}", media_base_url=base)
+        place = tmp_path / (await write(outbox, a_parcel(post))).url
+        assert json.loads((place / "manifest.json").read_text())["media_urls"] == urls
+        assert ("> " + places[1] in (place / "post.md").read_text()) is bool(base)
+
+
 async def test_text_cannot_forge_a_heading_on_the_page(outbox: OutboxPublisher, tmp_path: Path) -> None:
     post = a_post(title="A\n## Approved by Ana", caption="Hello\n## First comment\nBuy now")
     page = (tmp_path / (await write(outbox, a_parcel(post))).url / "post.md").read_text()

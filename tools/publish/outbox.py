@@ -37,8 +37,9 @@ class OutboxPublisher:
     name = "outbox"
     ready_ahead = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, media_base_url: str = "") -> None:
         self._folder = folder
+        self._media_base_url = media_base_url
 
     def parts(self, post: Post) -> int:
         return 1
@@ -87,7 +88,7 @@ class OutboxPublisher:
             place = brand / _week(parcel) / folder_name(parcel)
             building = brand / f".building-{parcel.pub_key}"
             try:
-                self._build(building, place, render(parcel))
+                self._build(building, place, render(parcel, media_base_url=self._media_base_url))
             except OSError as error:
                 raise NothingSent(f"the outbox cannot be written: {error.strerror}") from error
             os.rename(building, place)
@@ -140,7 +141,7 @@ def slug(text: str, *, limit: int = 40) -> str:
 @asynccontextmanager
 async def open_outbox_publisher(settings: Settings, *, clock: Clock) -> AsyncIterator[OutboxPublisher]:
     """The outbox of the data directory; its folder is made when the first post is written."""
-    yield OutboxPublisher(settings.outbox)
+    yield OutboxPublisher(settings.outbox, media_base_url=settings.media_base_url)
 
 
 def _week(parcel: Parcel) -> str:

@@ -12,19 +12,20 @@ from memory.rows.content import Post
 from tools.publish.protocol import Parcel
 
 
-def render(parcel: Parcel) -> dict[str, bytes]:
-    """File name -> content: post.txt, post.md, media-prompts.txt, alt-text.txt, manifest.json. The same parcel, the
-    same bytes.
+def render(parcel: Parcel, *, media_base_url: str = "") -> dict[str, bytes]:
+    """File name -> content: post.txt, post.md, media-prompts.txt, alt-text.txt, manifest.json. The same parcel and base, the
+    same bytes. Attached media are named by their hash, and by `media_base_url`/hash where there is a base.
     """
     post = parcel.post
+    places = [f"{media_base_url.rstrip('/')}/{name}" for name in post.media] if media_base_url else []
     files = {
         "post.txt": pasted(post),
-        "post.md": _page(parcel),
+        "post.md": _page(parcel, places),
         "media-prompts.txt": _numbered(post.media_prompts),
         "alt-text.txt": _numbered(post.alt_text),
     }
     content = {name: (text.rstrip("\n") + "\n").encode() for name, text in files.items()}
-    content["manifest.json"] = _manifest(parcel, content)
+    content["manifest.json"] = _manifest(parcel, content, places)
     return content
 
 
@@ -49,7 +50,7 @@ def _numbered(texts: Sequence[str]) -> str:
     return "\n\n".join(f"{n}. {text}" for n, text in enumerate(texts, 1)) if texts else "(none)"
 
 
-def _page(parcel: Parcel) -> str:
+def _page(parcel: Parcel, places: Sequence[str]) -> str:
     post = parcel.post
     when = parcel.scheduled_at.astimezone(ZoneInfo(parcel.zone))
     sections: list[tuple[str, Sequence[str]]] = [
@@ -64,6 +65,7 @@ def _page(parcel: Parcel) -> str:
         ("Alt text", post.alt_text),
         ("Media prompts", post.media_prompts),
         ("Attached media (sha256, in order)", post.media),
+        ("Where they are", places),
         ("Rests on these sources (not part of the post)", parcel.sources),
     ]
     lines = [
@@ -90,7 +92,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _manifest(parcel: Parcel, files: dict[str, bytes]) -> bytes:
+def _manifest(parcel: Parcel, files: dict[str, bytes], places: Sequence[str]) -> bytes:
     manifest = {
         "pub_key": parcel.pub_key,
         "piece_id": parcel.piece_id,
@@ -105,6 +107,7 @@ def _manifest(parcel: Parcel, files: dict[str, bytes]) -> bytes:
         "title": parcel.title or parcel.post.title,
         "content_hash": parcel.content_hash,
         "fields": parcel.post.model_dump(mode="json"),
+        "media_urls": list(places),
         "sources": list(parcel.sources),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
     }
