@@ -106,6 +106,13 @@ Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 PositiveSeconds = Annotated[Seconds, Field(gt=timedelta(0))]
 
 
+_FORMS = {
+    "openai_structured_method": "use json_schema, function_calling or json_mode",
+    "media_base_url": "write an address that begins with http:// or https://, without blanks, ? and #",
+}
+"""What to write, for settings whose form is an expression."""
+
+
 class Settings(BaseModel):
     """What an operator may change. Durations are given in seconds, money in US dollars."""
 
@@ -318,5 +325,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, **overrides: Any) -> 
         if not first["loc"]:
             raise SettingsError(message) from None
         field = str(first["loc"][0])
+        if first["type"] == "string_pattern_mismatch":  # an expression is no remedy
+            message = _FORMS[field]
         shown = "***" if "key" in field or "token" in field else repr(mask_url(str(first["input"])))
         raise SettingsError(f"{variable(field)}={shown}: {message}; see docs/configuration.md") from None

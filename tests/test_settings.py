@@ -173,3 +173,13 @@ def test_any_text_is_either_a_number_or_one_line_of_refusal(value: str) -> None:
         assert 1 <= load_settings({"COPYDESK_CONCURRENCY": value}).concurrency <= 1000
         return
     assert refusal(COPYDESK_CONCURRENCY=value)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, field in Settings.model_fields.items() if "pattern" in repr(field.metadata)]
+)
+def test_a_setting_of_a_fixed_form_says_what_to_write_and_not_the_expression(name: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings({f"COPYDESK_{name.upper()}": "nonsense here"})
+    assert "pattern" not in str(refused.value)
+    assert re.search(r": (use|write) ", str(refused.value))
