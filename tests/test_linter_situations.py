@@ -101,7 +101,61 @@ SPARED = {
         "Does cranberry juice treat a urine infection? No, it only tastes of one.",
         "Is honey a cure for hay fever? There is no good evidence.",
         "Can tea cure cancer? No, and anyone who says so is selling something.",
+        "Will this stone cure anything? We have seen no proof.",
     ],
+    "drug_facts": [
+        "Active ingredient: benzoyl peroxide 5%. Use: for the treatment of acne",
+        "First aid to help protect against infection in minor scrapes",
+        "Relieves the symptoms of dandruff. Active ingredient: coal tar 1%.",
+    ],
+    "interaction": [
+        "Liquorice can raise your blood pressure.",
+        "Grapefruit may affect how certain statins work.",
+        "This herb can reduce the effectiveness of antidepressants.",
+        "Sunbeds: tanning increases your risk of skin cancer.",
+    ],
+    "contraindicated": [
+        "Total contraindications: epilepsy, thrombosis",
+        "If you were told that you have diabetes, we need a letter from your doctor.",
+        "Stop using the cream if itching or a rash develops.",
+        "Sit out the breath holds if you have asthma.",
+    ],
+    "explained": [
+        "An oncologist explains where this rumour began.",
+        "Your kidneys and liver already do that for free.",
+    ],
+    "no_evidence": [
+        "There is no good proof that our copper bangle treats arthritis.",
+        "Claims that foot pads draw out toxins are unsupported.",
+    ],
+    "disowned": [
+        "A guest wrote that our soap healed her eczema. We removed that review.",
+        '"Cures insomnia" is not a phrase we print.',
+        "No soap, oil or candle we sell treats depression.",
+    ],
+    "company": [
+        "Our regulars include people living with cancer, who like the calming hour.",
+        "A memoir of living with epilepsy, in forty drawings",
+        "Flu season again: please wash your hands at the door",
+        "Menopause café: tea, books and talk on Mondays",
+    ],
+    "accepted": [
+        "Hypnosis could be a way to help you give up smoking.",
+        "If you truly want to quit smoking, a session could be the start.",
+        "Colonic irrigation may help relieve constipation.",
+    ],
+    "only_registered": ["Registered with the FDA, and registration does not mean approval."],
+    "typical_told": [
+        "The average member of our 12-week walking and meals group lost about 6 pounds.",
+        "A study of ours found an average loss of 4 pounds in two months with a plain diet.",
+        "The median stylist earned $900 for the year, and most made nothing.",
+    ],
+    "puffed": ["The world's best cinnamon bagels, says the baker", "Best pancakes in the world, come early"],
+    "programme": [
+        "Compostable cups for the city composting scheme",
+        "Commercially compostable only, never in a garden heap",
+    ],
+    "given_to_try": ["Acme gave me free product to review."],
 }
 FLAGGED = {
     "emergency": [
@@ -196,7 +250,68 @@ FLAGGED = {
     "answered_no": [
         "Does anything treat a urine infection better? No, cranberry drops are it.",
         "Does anything else cure arthritis? No. Our balm does.",
+        "Do pills cure anything? We have seen no proof, try our oil.",
     ],
+    "drug_facts": [
+        "Active ingredient: tea tree oil 5%. Use: cures acne for good",
+        "First aid to help prevent infection in minor cuts: natural, heals scars",
+        "For the treatment of acne: our honey soap",
+        "Temporarily relieves arthritis (menthol 4%)",
+    ],
+    "interaction": [
+        "This herb can reduce your need for antidepressants.",
+        "Our drops can increase low blood pressure.",
+        "Vaccines may increase the risk of autism.",
+        "Sun exposure raises your risk of skin cancer. Our balm prevents it.",
+        "Toxins can interfere with your hormones and cause cancer.",
+    ],
+    "contraindicated": [
+        "Not recommended for people with epilepsy, and it cures migraine.",
+        "We cannot massage you with cancer, but our oil shrinks tumours.",
+        "If you have been diagnosed with diabetes, we need an hour to reverse it.",
+        "Skip the pills if you have arthritis: this balm treats it.",
+    ],
+    "explained": [
+        "An oncologist explains how garlic shrinks tumours.",
+        "Your kidneys and liver need our tea for that.",
+    ],
+    "no_evidence": [
+        "There is no evidence that pills ease arthritis; our balm cures it.",
+        "Claims that our pads draw out toxins are true.",
+    ],
+    "disowned": [
+        "A guest wrote that our soap healed her eczema. We removed that review because they forced us.",
+        "A guest wrote that our soap healed her eczema. We love that review.",
+        "No soap, oil or candle treats depression like ours.",
+    ],
+    "company": [
+        "Our regulars include people living with cancer, who find that the calming hour shrinks tumours.",
+        "A memoir of living with epilepsy, and of the diet that ended it: remission",
+        "Flu season: our shots help you fight it",
+        "Menopause tea: relief with every cup",
+    ],
+    "accepted": [
+        "Hypnotherapy can help relieve anxiety and cure depression.",
+        "If you truly want to quit smoking, our laser could do it.",
+        "Colonic irrigation may help relieve constipation and flush toxins.",
+        "Hypnosis stops smoking in one hour, guaranteed.",
+    ],
+    "only_registered": [
+        "Registered with the FDA, which approved it.",
+        "Registered with the FDA: as good as approval",
+    ],
+    "typical_told": [
+        "The average member of our 2-week walking and meals group lost 16 pounds.",
+        "The average member of our 12-week walking group lost 9 pounds without a diet.",
+        "The median stylist earned $9,000 for the month, and most made more.",
+    ],
+    "puffed": [
+        "The world's best diet cookies",
+        "The best chocolate in the world: it heals your skin",
+        "The world's best serum",
+    ],
+    "programme": ["Compostable cups", "100% compostable, at home and everywhere"],
+    "given_to_try": ["Acme gave me free kettles, love them"],
 }
 GRAVE = (CheckResult.FAILED, CheckResult.MANUAL_REVIEW)
 

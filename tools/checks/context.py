@@ -80,7 +80,7 @@ _TYPICAL = re.compile(
 )
 _WEIGHED = re.compile(
     r"[^.!?\n]*\b(?:is|are) (?:a |one )?risk factors?\b"
-    r"|(?:the )?fda (?:concludes|has determined|does not endorse)\b[^.!?]*(?:evidence|endorse|claim)"
+    r"|\s*(?:however,? )?(?:the )?fda (?:concludes|(?:has )?determined|does not endorse)\b[^.!?]*(?:evidence|endorse|claim)"
 )
 
 _EMOJI = r"[\u2190-\u21ff\u2600-\u26ff\u2728-\u27bf\u2b00-\u2bff\U0001f300-\U0001faff](?<![▪✅✔🔹➡])"

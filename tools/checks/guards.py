@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tools.checks.allowances import DENIALS
 from tools.checks.rules import Sentence
 from tools.checks.situations import ADVISING, KINDLY, SITUATIONS, manual_therapy, situation
 from tools.checks.subjects import SUBJECTS
@@ -84,7 +85,7 @@ def _listing(words: list[str], n: int, start: int) -> bool:
 def advice(sentence: Sentence, start: int, end: int) -> bool:
     """The sentence sends the reader to a professional, warns or excludes, rather than promises."""
     text = " ".join(sentence.words(0, len(sentence.tokens)))
-    if situation(sentence, "heals_anyway"):
+    if situation(sentence, "heals_anyway", "turned_round"):
         return False
     if sentence.has("CARE") and sentence.has("ADVICE"):
         return True
@@ -147,7 +148,9 @@ def lifestyle(sentence: Sentence, start: int, end: int) -> bool:
 
 def debunked(sentence: Sentence, start: int, end: int) -> bool:
     """The sentence warns of such a claim, and does not turn round behind the warning ("there is no cure, but …")."""
-    if sentence.denied or situation(sentence, "no_such", "refusal", "answered_no", "warned"):
+    if situation(sentence, "turned_round"):
+        return False
+    if sentence.denied or situation(sentence, "no_such", "refusal", "answered_no", "warned", *DENIALS):
         return True
     if "DEBUNK" not in sentence.present or sentence.tokens[0].text in ("while", "although", "though"):
         return False
@@ -185,7 +188,12 @@ def _risk_claim(sentence: Sentence, words: set[str]) -> bool:
     if {"may", "risk"} <= words and not words & {"pill", "pills", "capsule", "capsules", "cures"}:
         hedged = words & {"conclusive", "preliminary", "limited", "inconsistent", "inconclusive", "prove"}
         # "The sugar alcohol in this food may …" is the one list's wording that speaks of a food as "this".
-        if words & {"diet", "diets", "lifestyle", "adequate"} or hedged or {"dental", "caries", "decay"} & words:
+        if (
+            words & {"diet", "diets", "lifestyle", "adequate"}
+            or hedged
+            or sentence.weighed
+            or {"dental", "caries", "decay"} & words
+        ):
             return True
     if sentence.weighed and not sentence.has("STRONG") | sentence.has("PRODUCT"):
         return "shown to" in text or bool({"helps", "help", "may", "increases", "reducing"} & words)
@@ -326,7 +334,7 @@ def awareness(sentence: Sentence, start: int, end: int) -> bool:
 
 def typical(sentence: Sentence, start: int, end: int) -> bool:
     """What most people get is told, here or in the next sentence: the disclosure that a story of unusual results needs."""
-    return sentence.typical or situation(sentence, "modest")
+    return sentence.typical or situation(sentence, "modest", "typical_told")
 
 
 def unqualified(sentence: Sentence, start: int, end: int) -> bool:
@@ -334,7 +342,7 @@ def unqualified(sentence: Sentence, start: int, end: int) -> bool:
     number = any(word.isdigit() and word != "100" for word in sentence.words(0, start)) or any(
         word.isdigit() and word != "100" for word in sentence.words(end, len(sentence.tokens))
     )
-    return not number and not sentence.has("QUALIFIES") and not situation(sentence, "waste_told")
+    return not number and not sentence.has("QUALIFIES") and not situation(sentence, "waste_told", "programme")
 
 
 def health(sentence: Sentence, start: int, end: int) -> bool:

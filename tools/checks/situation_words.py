@@ -61,6 +61,8 @@ KEEP_TAKING = re.compile(
     rf"\b(?:never|don't|do not|please do not|please don't|nobody should|no one should|should not|shouldn't|must not) "
     rf"(?:stop|skip|change|swap|replace|reduce|adjust|delay|put off|come off|halve|stop or change|stop or reduce)\b(?: taking| using)?"
     rf"(?: \w+){{0,2}} {MEDICINE}(?! (?:the|like|as) )"
+    r"|\b(?:don't|do not|never) (?:stop|change|skip) (?:taking )?(?:them|it|any of them) (?:\w+ )?without "
+    r"(?:talking|speaking|asking|checking)\b"
     rf"|\b(?:keep|continue|carry on) (?:taking|using|with) (?:\w+ ){{0,2}}{MEDICINE}"
     rf"|^(?:no[.,] )?(?:stopping|skipping|swapping|replacing|"
     rf"missing) (?:\w+ ){{0,2}}{MEDICINE}[^.!?]{{0,20}}\b(?:can kill|is dangerous|can be dangerous|can be fatal|is risky|could kill)"
@@ -219,7 +221,7 @@ MONOGRAPH = re.compile(
     r"\b(?:lubricating|moistening) eye drops\b|\bcondoms? helps? (?:to )?(?:protect|prevent)\b|"
     r"\b(?:fluoride\w*)\b[^.!?]{0,60}\b(?:cavit\w+|tooth decay|caries|dental decay)\b|\b(?:cavit\w+|"
     r"tooth decay|caries)\b[^.!?]{0,40}\bfluoride\b|"
-    r"\bchewing gum\b[^.!?]{0,60}\b(?:plaque acids?|dry mouth|oral dryness|tooth mineralisation)\b|"
+    r"\b(?:chewing gum|sugar[- ]free gum)\b[^.!?]{0,60}\b(?:plaque acids?|dry mouth|oral dryness|tooth mineralisation)\b|"
     r"\b(?:pyrithione zinc|zinc pyrithione|selenium sulfide|selenium sulphide|coal tar|ketoconazole|"
     r"salicylic acid)\b[^.!?]{0,50}\b(?:dandruff|flaking|seborr\w+)\b|"
     r"\b(?:anti-?dandruff|dandruff)(?: \w+)? shampoos?\b|\bshampoos? (?:for|against) (?:\w+ )?dandruff\b|"
@@ -339,6 +341,7 @@ NO_ANSWER = re.compile(
     r"(?:no|nope|not at all|sadly not|it doesn't|it does not|they don't|nothing does|"
     r"not one)\b(?! (?:need|more|longer|wonder|doubt|side))|"
     r"(?:the )?(?:fda|evidence|nhs|who|research|science|mhra|cancer research uk) (?:says|is) (?:no|clear: no)\b|"
+    r"(?:we|i)(?:'ve| have)? (?:seen|found|know of|have) (?:no|none|not any)\b|"
     r"there (?:is|isn't|is not) (?:no|any)?(?: \w+)? ?(?:evidence|proof)\b|there is no (?:\w+ )?(?:evidence|proof)\b"
 )
 BETTER = re.compile(
@@ -346,6 +349,10 @@ BETTER = re.compile(
     r"ours?|try|meet|this one|without|we|you need|hope|tried)\b"
 )
 OURS_DOES = re.compile(r"(?:but |yet )?(?:ours|this one|our \w+) (?:does|do|did|can|will|is different)\b")
+AND_IT_CURES = re.compile(
+    r"(?:; ?|, ?(?:and |but )|\b(?:and|but) )(?:it|this|ours|our \w+) "
+    r"(?:cures?|heals?|shrinks?|reverses?|treats?) (?!with|as|people|guests)\w+"
+)
 NO_LIKE_OURS = re.compile(
     r"^no (?:doctor|pharmacist|pharmacy|company|physician|dentist|vet)s?\b[^.!?]{0,30}\b(?:tell|tells|"
     r"admit|admits|say|says) (?:you )?that\b|"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 
 from tools.checks import situation_words as words
+from tools.checks.allowances import ALLOWED, CAUTIONS
 from tools.checks.rules import Sentence
 
 _FORWARD = 160
@@ -224,13 +225,16 @@ def _answered_no(sentence: Sentence, said: str, then: str) -> bool:
     return (
         asked
         and words.NO_ANSWER.match(then) is not None
-        and not (words.BETTER.search(said) or words.ANSWER_TURNS.search(then))
+        and not (
+            words.BETTER.search(re.sub(r"\b(?:cure|treat|heal|help with) anything\b", " ", said))
+            or words.ANSWER_TURNS.search(re.sub(r"\bwithout (?:talking|speaking|asking|checking)\b", " ", then))
+        )
     )
 
 
 def _turned_round(sentence: Sentence, said: str, then: str) -> bool:
     """Nothing else works, it says, and then that this one does."""
-    return words.OURS_DOES.match(then) is not None or words.NO_LIKE_OURS.search(said) is not None
+    return bool(words.OURS_DOES.match(then) or words.NO_LIKE_OURS.search(said) or words.AND_IT_CURES.search(said))
 
 
 def _warned(sentence: Sentence, said: str, then: str) -> bool:
@@ -269,6 +273,7 @@ _KINDS: dict[str, Callable[[Sentence, str, str], bool]] = {
     "warned": _warned,
     "heals_anyway": _heals_anyway,
     "turned_round": _turned_round,
+    **ALLOWED,
 }
 
 
@@ -306,7 +311,18 @@ def manual_therapy(sentence: Sentence, start: int, end: int) -> bool:
     return bool(spoken) and all(spoken)
 
 
-SITUATIONS = {name: _alone(name) for name in ("priced", "skin_tested", "cleared", "gift_told", "other_sense")}
+_NAMED = (
+    "priced",
+    "skin_tested",
+    "cleared",
+    "gift_told",
+    "other_sense",
+    "only_registered",
+    "puffed",
+    "given_to_try",
+    "company",
+)
+SITUATIONS = {name: _alone(name) for name in _NAMED}
 """Those that a rule names by itself."""
 ADVISING = (
     "emergency",
@@ -319,7 +335,8 @@ ADVISING = (
     "care",
     "answered_no",
     "warned",
+    *CAUTIONS,
 )
 """Those that warn, send to a professional or refuse: what the guard `advice` spares."""
-KINDLY = ("room_for", "cause", "own_story", "public_service", "counselling")
+KINDLY = ("room_for", "cause", "own_story", "public_service", "counselling", "company")
 """Those that think of people with an illness: what the guard `awareness` spares."""

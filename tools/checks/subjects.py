@@ -155,6 +155,11 @@ def federal(sentence: Sentence, start: int, end: int) -> bool:
     )
 
 
+def its_look(sentence: Sentence, start: int, end: int) -> bool:
+    """The next word says that only the look of it is meant: "your skin's appearance"."""
+    return sentence.words(end, end + 1) in (["appearance"], ["look"], ["looks"])
+
+
 SUBJECTS: dict[str, Callable[[Sentence, int, int], bool]] = {
     "homonym": homonym,
     "culture": culture,
@@ -169,5 +174,6 @@ SUBJECTS: dict[str, Callable[[Sentence, int, int], bool]] = {
     "idiom": idiom,
     "looks_of": looks_of,
     "perceived": perceived,
+    "its_look": its_look,
 }
 """The guards of this page, by the names that rules use."""
