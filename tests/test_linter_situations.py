@@ -410,3 +410,27 @@ def test_a_caution_takes_back_no_cure(text: str) -> None:
 
 def test_a_caution_without_a_cure_is_advice() -> None:
     assert fold(lint_text("Ask your doctor before you take these capsules with heart medicine")) not in GRAVE
+
+
+@pytest.mark.parametrize(
+    ("text", "flagged"),
+    [
+        ("Zap acne with a simple tool.", True),
+        ("Ask for our FDA registration certificate.", True),
+        ("The bracelet that the regulator itself vouches for", True),
+        ("Rub, sleep and lose weight.", True),
+        ("We delete ratings below four stars.", True),
+        ("Never say that we paid you.", True),
+        ("At our evenings the lame walk.", True),
+        ("Forget a capsule and your hair will tell.", True),
+        ("No modern diet gives you enough minerals.", True),
+        ("Lowers lactates for a quick recovery", True),
+        ("The city library trusts its regulars.", False),
+        ("We never hide a rating, low or high.", False),
+        ("Skip a week and your plant will forgive you.", False),
+        ("Please say that we paid you: write #ad first.", False),
+        ("The early walk is for lame dogs too.", False),
+    ],
+)
+def test_what_the_last_sets_taught_is_found_and_its_near_neighbours_are_not(text: str, flagged: bool) -> None:
+    assert (fold(lint_text(text)) in GRAVE) is flagged, lint_text(text)

@@ -316,7 +316,12 @@ def normal(sentence: Sentence, start: int, end: int) -> bool:
 
 def natural(sentence: Sentence, start: int, end: int) -> bool:
     """A natural state or an occasional everyday complaint."""
-    return sentence.has("NATURAL") and not sentence.has("DISEASE")
+    # "Simple" makes a backache an everyday one, and a tool only handy.
+    kept = any(
+        "NATURAL" in tag and (token.text != "simple" or "AILMENT" in (*sentence.tags[n + 1 : n + 2], {})[0])
+        for n, (token, tag) in enumerate(zip(sentence.tokens, sentence.tags, strict=True))
+    )
+    return kept and not sentence.has("DISEASE")
 
 
 def awareness(sentence: Sentence, start: int, end: int) -> bool:
