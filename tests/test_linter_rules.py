@@ -22,7 +22,7 @@ from tools.checks.rules import load_pack, own_rules
 
 LEAST_RECALL = {"round2": 0.8}
 """Evasions that name neither an illness nor an effect are for the model and the human: rules are a floor."""
-HALVES = sorted({(name, half) for name, half, _ in groups()})
+HALVES = sorted({(name, half) for name, half, _ in groups() if name != "claims-ordinary"})
 
 
 @pytest.mark.parametrize(("name", "half"), HALVES)
@@ -39,6 +39,13 @@ def test_with_no_market_named_what_one_market_allows_is_a_warning_and_the_rest_i
     found = score(groups()[name, half, "all"], named=False)
     assert found.precision >= 0.95, found.wrong
     assert found.recall >= (0.9 if name in ("claims-dev", "claims-own") else LEAST_RECALL.get(half, 0.85)), found.missed
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_at_most_one_in_a_hundred_ordinary_sentences_is_flagged(named: bool) -> None:
+    rows = labelled(DATA / "claims-ordinary.jsonl")
+    assert len(rows) >= 900
+    assert len(score(rows, named=named).wrong) <= len(rows) // 100, score(rows, named=named).wrong
 
 
 @pytest.mark.parametrize("market", ["us", "uk", "eu", "platform"])
@@ -74,7 +81,8 @@ def test_labelled_sentences_say_why_and_stand_in_one_file_alone() -> None:
         assert len(texts) == len(rows)
         assert not texts & seen
         seen |= texts
-        assert {row["label"] for row in rows} == {"violating", "compliant"}
+        both = {"violating", "compliant"}
+        assert {row["label"] for row in rows} == ({"compliant"} if path.stem == "claims-ordinary" else both)
         assert all(row["why"] for row in rows)
     assert len(seen) >= 1000
 
