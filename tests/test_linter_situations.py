@@ -430,6 +430,9 @@ def test_a_caution_without_a_cure_is_advice() -> None:
         ("Skip a week and your plant will forgive you.", False),
         ("Please say that we paid you: write #ad first.", False),
         ("The early walk is for lame dogs too.", False),
+        ("Always the fat one in the photo?", True),
+        ("New nose rings in brass and bone", False),
+        ("One mug came out crooked, the ugly one, and I kept it.", False),
     ],
 )
 def test_what_the_last_sets_taught_is_found_and_its_near_neighbours_are_not(text: str, flagged: bool) -> None:
