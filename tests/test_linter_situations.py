@@ -251,11 +251,13 @@ FLAGGED = {
         "Does anything treat a urine infection better? No, cranberry drops are it.",
         "Does anything else cure arthritis? No. Our balm does.",
         "Do pills cure anything? We have seen no proof, try our oil.",
+        "Do crystals heal anything? We have seen no limits.",
     ],
     "drug_facts": [
         "Active ingredient: tea tree oil 5%. Use: cures acne for good",
         "First aid to help prevent infection in minor cuts: natural, heals scars",
         "For the treatment of acne: our honey soap",
+        "First aid to help prevent infection in minor cuts, and it stops cancer.",
         "Temporarily relieves arthritis (menthol 4%)",
     ],
     "interaction": [
@@ -270,6 +272,7 @@ FLAGGED = {
         "We cannot massage you with cancer, but our oil shrinks tumours.",
         "If you have been diagnosed with diabetes, we need an hour to reverse it.",
         "Skip the pills if you have arthritis: this balm treats it.",
+        "Skip chemo if you have cancer: our juice is enough",
     ],
     "explained": [
         "An oncologist explains how garlic shrinks tumours.",
@@ -283,12 +286,15 @@ FLAGGED = {
         "A guest wrote that our soap healed her eczema. We removed that review because they forced us.",
         "A guest wrote that our soap healed her eczema. We love that review.",
         "No soap, oil or candle treats depression like ours.",
+        "A guest says our tea cured her lupus. I took her story down word for word.",
+        "A guest says our tea cured her lupus. We took a photo for the review!",
     ],
     "company": [
         "Our regulars include people living with cancer, who find that the calming hour shrinks tumours.",
         "A memoir of living with epilepsy, and of the diet that ended it: remission",
         "Flu season: our shots help you fight it",
         "Menopause tea: relief with every cup",
+        "Our clients are people with cancer, and our calming oil removes it.",
     ],
     "accepted": [
         "Hypnotherapy can help relieve anxiety and cure depression.",

@@ -48,7 +48,9 @@ def _drug_facts(sentence: Sentence, said: str, then: str) -> bool:
     around = sentence.folded.text[max(0, sentence.start - _NEAR) : sentence.end + _NEAR]
     if _BEYOND_USES.search(around):
         return False
-    if _FIRST_AID.search(said) or _SUNSCREEN.search(said):
+    if _FIRST_AID.search(said) and not re.search(r"\b(?:it|cancer|virus\w*|flu|covid)\b", said):
+        return True
+    if _SUNSCREEN.search(said):
         return True
     return _USES.search(said) is not None and _DRUG_FACTS.search(around) is not None
 
@@ -89,7 +91,7 @@ def _interaction(sentence: Sentence, said: str, then: str) -> bool:
 _EXCLUDED = re.compile(
     r"\b(?:not recommended (?:that you|for|during|with|if)|(?:total|local|absolute|main|"
     r"known) contra-?indications?|contra-?indicated|"
-    r"(?:we|i) (?:can't|cannot|can not|are unable to|won't|will not|do not|don't) (?:massage|treat|see|take|wax|"
+    r"(?:we|i) (?:can't|cannot|can not|are unable to|won't|will not|do not|don't) (?:massage|treat|wax|"
     r"pierce|tattoo|needle|float|book)"
     r"(?: \w+)? (?:you |anyone |anybody |guests |clients )?(?:with|who|if|while|during)|"
     r"we (?:require|need|ask for|will need|must have) (?:a |an )?(?:written |signed |doctor's )?(?:permission|"
@@ -98,7 +100,8 @@ _EXCLUDED = re.compile(
     r"will (?:first )?ask (?:you )?about\b[^.!?]{0,80}\bbefore|"
     r"(?:stop|discontinue) (?:using|use)\b[^.!?]{0,40}\b(?:if|when|should)\b[^.!?]{0,50}\b(?:appears?|occurs?|"
     r"develops?|persists?|shows?)|"
-    r"(?:skip|sit out|leave out|miss|avoid)\b[^.!?]{0,50}\bif you(?:'re| are| have)|"
+    r"(?:skip|sit out|leave out|miss|avoid)\b(?! (?:\w+ ){0,3}(?:chemo\w*|radio\w*|insulin|statins?|"
+    r"medic\w*|inhalers?|tablets|pills?|treatments?|surgery|doctors?|hospital|vaccin\w*|jabs?)\b)[^.!?]{0,50}\bif you(?:'re| are| have)|"
     r"is (?:only )?diagnosed by (?:your|a) (?:doctor|gp|physician|specialist))\b"
 )
 _ASKS_US = re.compile(
@@ -174,9 +177,9 @@ _NONE_WE_SELL = re.compile(
     r"on (?:our|this) (?:shelves|site)) (?:will |can |could )?(?:prevent|treat|cure|heal|stop|kill|ease|help|fight)s?\b"
 )
 _TAKEN_DOWN = re.compile(
-    r"^(?:so )?(?:we|i)(?:'ve| have)? (?:took|taken|pulled|removed|deleted|hid|declined|asked (?:her|him|"
-    r"them) to (?:take|remove|edit))\b"
-    r"[^.!?]{0,30}\b(?:review|post|comment|testimonial|story|quote|it down|that down)\b"
+    r"^(?:so )?(?:we|i)(?:'ve| have)? (?:(?:took|taken|pulled|asked (?:her|him|them) to take) (?:[\w']+ ){0,3}down\b(?! (?:word|to|and))|"
+    r"(?:removed|deleted|pulled|hid|asked (?:her|him|them) to (?:remove|edit)) (?:[\w']+ ){0,2}"
+    r"(?:review|post|comment|testimonial|quote|it)\b)"
 )
 
 
@@ -201,7 +204,7 @@ _BEYOND_CALM = re.compile(
     r"\b(?:tumou?rs?|symptoms?|pain\w*|treat\w*|cure[sd]?|heal\w*|shr[iu]nk\w*|nausea|remission|immun\w*|"
     r"fight\w*|reliev\w*|"
     r"recover\w*|revers\w*|pressure|sleep\w*|depress\w*|anxi\w*|better|medic\w*|chemo\w*|scans?|doctors?|"
-    r"improv\w*|reduc\w*)\b"
+    r"improv\w*|reduc\w*|remov\w*|clear\w*|eras\w*|oils?|teas?|drops|capsules)\b"
 )
 _MEMOIR = re.compile(
     r"^(?:an? |the |my |her |his )?(?:\w+ )?(?:memoir|diary|novel|play|documentary|cartoon|comic|podcast|"

@@ -341,7 +341,7 @@ NO_ANSWER = re.compile(
     r"(?:no|nope|not at all|sadly not|it doesn't|it does not|they don't|nothing does|"
     r"not one)\b(?! (?:need|more|longer|wonder|doubt|side))|"
     r"(?:the )?(?:fda|evidence|nhs|who|research|science|mhra|cancer research uk) (?:says|is) (?:no|clear: no)\b|"
-    r"(?:we|i)(?:'ve| have)? (?:seen|found|know of|have) (?:no|none|not any)\b|"
+    r"(?:we|i)(?:'ve| have)? (?:seen|found|know of|have) (?:no|not any) (?:\w+ )?(?:evidence|proof|sign)\b|"
     r"there (?:is|isn't|is not) (?:no|any)?(?: \w+)? ?(?:evidence|proof)\b|there is no (?:\w+ )?(?:evidence|proof)\b"
 )
 BETTER = re.compile(
