@@ -259,11 +259,13 @@ FLAGGED = {
         "For the treatment of acne: our honey soap",
         "First aid to help prevent infection in minor cuts, and it stops cancer.",
         "Temporarily relieves arthritis (menthol 4%)",
+        "Salicylic acid 2% for the treatment of acne, cancer and warts",
     ],
     "interaction": [
         "This herb can reduce your need for antidepressants.",
         "Our drops can increase low blood pressure.",
         "Vaccines may increase the risk of autism.",
+        "Tanning increases the risk of skin cancer, but ours is safe.",
         "Sun exposure raises your risk of skin cancer. Our balm prevents it.",
         "Toxins can interfere with your hormones and cause cancer.",
     ],

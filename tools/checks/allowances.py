@@ -38,7 +38,7 @@ _FIRST_AID = re.compile(
 _SUNSCREEN = re.compile(r"\bif used as directed with other sun protection measures\b")
 _BEYOND_USES = re.compile(
     r"\b(?:cure[sd]?|heals?|healing|revers\w+|permanent\w*|forever|overnight|instant\w*|natural\w*|herbal|"
-    r"arthritis|cancer cells|psoriasis|eczema|"
+    r"arthritis|(?<!skin )cancer|warts|psoriasis|eczema|"
     r"mrsa|diabetes|miracle|guarantee\w*|scars?|never|no more|instead|without|homeopathic|hair loss|repairs?|dna)\b"
 )
 
@@ -74,7 +74,7 @@ _HARMS = re.compile(
 )
 _RISK_TURNS = re.compile(
     r"\b(?:our|we|low|lowers?|lets?|so that|helps?|healthy|boosts?|safer|less|without|vaccin\w*|chemo\w*|"
-    r"toxins?|better|unless)\b"
+    r"toxins?|better|unless|but|ours|(?<!not )safe)\b"
 )
 
 
@@ -175,6 +175,7 @@ _NONE_WE_SELL = re.compile(
     r"^no \w+(?:, \w+){0,4},? (?:or|and|nor) \w+ (?:that |which )?(?:we (?:sell|make|stock|brew|pour)|of ours|"
     r"here|in (?:our|this) shop|"
     r"on (?:our|this) (?:shelves|site)) (?:will |can |could )?(?:prevent|treat|cure|heal|stop|kill|ease|help|fight)s?\b"
+    r"(?![^.!?]*[,;] (?:it|they|these|this)\b)"
 )
 _TAKEN_DOWN = re.compile(
     r"^(?:so )?(?:we|i)(?:'ve| have)? (?:(?:took|taken|pulled|asked (?:her|him|them) to take) (?:[\w']+ ){0,3}down\b(?! (?:word|to|and))|"
@@ -214,7 +215,7 @@ _MEMOIR = re.compile(
 _BEYOND_STORY = re.compile(
     r"\b(?:(?<!no )cures?|cured|healed|heals?|revers\w+|recover\w*|thanks to|naturally|without (?:drugs|"
     r"medicine|medication|doctors)|"
-    r"beat|overcame|overcome|ended|remission|gone|how (?:i|she|he|to))\b"
+    r"fixed|saved|helped|plants|diet|herbs?|juice|oils?|beat|overcame|overcome|ended|remission|gone|how (?:i|she|he|to))\b"
 )
 _SEASON = re.compile(
     r"\b(?:flu|cold|hay fever) season\b[^.!?]*\b(?:closed|shots?|jabs?|vaccin\w*|wash|tissues|masks?|"
