@@ -19,7 +19,8 @@ PART = re.compile(rf",? \(?(?:continued|once more|part (?:four|five|six|seven))\
 """What a derived day's title has behind the name of its page or theme."""
 _REMAINDER = re.compile(r"(?i)\bthe rest\b")  # no rest that anybody takes
 GENERIC = stems(
-    "day days time week part parts thing things people hour way better best good great well new old small big little long short"
+    "day days time minute minutes second seconds"
+    " week part parts thing things people hour way better best good great well new old small big little long short"
     " yourself stay staying keep keeping get getting"
     " health healthy wellness wellbeing life lives living care caring other others back start season year month home today"
 )
@@ -88,6 +89,7 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
     searched = {passage["id"]: float(passage.get("score", 0.0)) for passage in material.get("passages", ())}
     spread = Counter(stem for one in found for stem in one.stems)
     depth = Counter(one.page for one in found if one.stems & first)
+    passing_by = in_passing(found, first, week)
     named = named_after(day["title"], {one.page for one in found})
     paged = bool(named)
     scored = []
@@ -96,6 +98,8 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
         # A word that is only related may mean something else here ("the rest of the page"); two of them hardly do.
         close = len((one.stems & later) - first - week)
         if not one.stems & (first | week) and close < 2 and not own_page:
+            continue
+        if one in passing_by and close < 2 and not own_page:
             continue
         # Where a page has the day's name, a sentence of another page must say more of it than one word in passing.
         passing = len(one.stems & (title | first) - everyday) < 2 or not one.stems & leading - everyday
@@ -118,6 +122,17 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
         "keywords": _spoken_of(chosen, keywords[:OWN_KEYWORDS]),
         "gaps": gaps,
     }
+
+
+def in_passing(found: Sequence[Found], own: Collection[str], week: Collection[str]) -> set[Found]:
+    """The sentences that share one word with the week and none with the day alone, on a page that never speaks of the day.
+
+    They are about another day, or about nothing: a gap says more. `own` and `week` are stems.
+    """
+    alone = (frozenset(own) - frozenset(week)) or frozenset(own)
+    speaking = {one.page for one in found if one.stems & alone}
+    both = frozenset(own) | frozenset(week)
+    return {one for one in found if one.page not in speaking and len(one.stems & both) < 2}
 
 
 def said_everywhere(found: Iterable[Found]) -> frozenset[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from agents.extract import GENERIC, quotable
+from agents.extract import GENERIC, OWN_KEYWORDS, in_passing, quotable
 from agents.sentences import stems
-from config.brand_profile import BrandProfile
+from config.brand_profile import BrandProfile, DayTheme, Theme
 from config.errors import Unsupported
 from config.vocabulary import Severity
 from graphs.used import coming, used_lately
@@ -43,21 +43,36 @@ async def said_lately(runtime: Runtime, records: Records, *, cycle_key: str, ses
 
 
 async def known_about(
-    runtime: Runtime, records: Records, words: str, *, profile: BrandProfile, said: Collection[str]
+    runtime: Runtime,
+    records: Records,
+    theme: Theme,
+    day: DayTheme | None,
+    *,
+    profile: BrandProfile,
+    said: Collection[str],
 ) -> Known:
-    """The sentences near `words` that hold one of them and can be quoted; an embedder that costs money is not asked."""
+    """The sentences about `day`, or about the theme where it names no day, that can be quoted.
+
+    An embedder that costs money is not asked.
+    """
     # What research itself finds is judged when it runs, this only warns before: by the words that it goes by.
-    wanted = (stems(words) - GENERIC) or stems(words)
+    asked = " ".join((day.title, day.angle, *day.keywords) if day else (theme.title, *theme.keywords))
+    week = stems(" ".join((theme.title, *theme.keywords))) - GENERIC
+    own = stems(" ".join((day.keywords or (day.title,))[:OWN_KEYWORDS])) - GENERIC if day else week
+    wanted = (own | week) or stems(asked)
     only = {"knowledge_type": "document", "status": "active"}
     if embeds_free(runtime):
-        texts = [hit.text for hit in await search(records, runtime.embedder, words, 12)]
+        texts = [(hit.source, hit.text) for hit in await search(records, runtime.embedder, asked, 12)]
     else:
         try:
-            found = await records.search_text(BrandKnowledge, words, limit=12, **only)
-            texts = [scored.row.content for scored in found]
+            found = await records.search_text(BrandKnowledge, asked, limit=12, **only)
+            rows = [scored.row for scored in found]
         except Unsupported:
-            texts = [row.content for row in await records.find_by(BrandKnowledge, brand=records.brand) if row.chunk]
-    about = {one.text for one in quotable({"id": "", "text": text} for text in texts) if one.stems & wanted}
+            rows = [row for row in await records.find_by(BrandKnowledge, brand=records.brand) if row.chunk]
+        texts = [(row.source_id, row.content) for row in rows]
+    sentences = quotable({"id": "", "source": page, "text": text} for page, text in texts)
+    strays = in_passing(sentences, own, week) if day else set()
+    about = {one.text for one in sentences if one.stems & wanted and one not in strays}
     again = {sentence for sentence in about if sentence in said}
     refused = {sentence for sentence in about - again if _refused(sentence, profile)}
     return Known(frozenset(about - again - refused), len(again), len(refused))

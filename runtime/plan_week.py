@@ -231,8 +231,7 @@ async def _days(
     days, usable = [], []
     for number in sorted(pieces):
         day = named.get(number)
-        words = " ".join((day.title, day.angle, *day.keywords) if day else (theme.title, *theme.keywords))
-        known = await known_about(runtime, records, words, profile=profile, said=said)
+        known = await known_about(runtime, records, theme, day, profile=profile, said=said)
         title = day.title if day else ""
         days.append(
             PlannedDay(number, title, pieces[number], len(known.usable), wanted[number], known.said, known.refused)

@@ -267,3 +267,26 @@ def test_the_openings_of_a_day_differ_and_name_it_or_its_week(content_type: str,
     for line in lines[1:]:
         assert re.split(r":|,| on ", title)[0] in line or "Slow week" in line
         assert len(line.split()) <= 12
+
+
+def test_one_word_of_the_week_in_passing_makes_no_sentence_of_another_day() -> None:
+    passages = [
+        {"id": "a", "source": "Cold water", "text": "Stand at the ladder and breathe out before your feet are wet."},
+        {"id": "b", "source": "Breakfast", "text": "Porridge is served from eight with oats, water and a little salt."},
+    ]
+    day = {"title": "Before you go in", "angle": "", "keywords": ["breath", "ladder", "water"]}
+    material = {
+        "theme": "The first plunge",
+        "keywords": ["cold", "water"],
+        "day": day,
+        "passages": passages,
+        "brand": "",
+    }
+    assert [fact["source_id"] for fact in choose_facts(material)["facts"]] == ["a"]
+    # Two words of the week's, or a page that speaks of the day too, tie it to the week.
+    passages[1]["text"] = "Porridge is served from eight with oats, cold water and a little salt."
+    assert {fact["source_id"] for fact in choose_facts(material)["facts"]} == {"a", "b"}
+    passages[1]["text"] = (
+        "Porridge needs water and a little salt. Hang the spoon on the ladder of the stove by the door."
+    )
+    assert len(choose_facts(material)["facts"]) == 3
