@@ -29,7 +29,13 @@ class Terminal:
         self.pid, self._end = pty.fork()
         if self.pid == 0:  # the child: nothing of pytest may run here any more
             self._sized(0, columns)  # here, not by the parent, which may be slower than the first page
-            os.execve(sys.executable, argv, environment(VISUAL=editor, TERM="xterm-256color"))
+            # What a caller of the tests says of its own width counts for more than the terminal's: it is not said.
+            told = {
+                k: v
+                for k, v in environment(VISUAL=editor, TERM="xterm-256color").items()
+                if k not in ("COLUMNS", "LINES")
+            }
+            os.execve(sys.executable, argv, told)
         self.seen, self._read_to = b"", 0
         self.code: int | None = None
 
