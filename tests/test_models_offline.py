@@ -1,6 +1,5 @@
 """The offline model behaves as LangChain expects of any chat model, and never writes a sentence of its own."""
 
-
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ToolStrategy
