@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from tools.checks.rules import Sentence
-from tools.checks.situation_words import WORKS
+from tools.checks.situation_words import WORKS, modest, number
 
 _NEAR = 200
 """Characters at either side of a sentence in which the other lines of a label stand."""
@@ -306,16 +306,6 @@ _HASTE = re.compile(
     r"\b(?:without|effortless\w*|easily|easy|guarantee\w*|never|pills?|capsules?|tea|patch|more than|asleep|"
     r"overnight)\b"
 )
-_SMALL = {
-    word: n
-    for n, word in enumerate(
-        ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 1
-    )
-}
-
-
-def _count(word: str) -> int:
-    return int(word) if word.isdigit() else _SMALL.get(word, 0)
 
 
 def _typical_told(sentence: Sentence, said: str, then: str) -> bool:
@@ -330,7 +320,7 @@ def _typical_told(sentence: Sentence, said: str, then: str) -> bool:
         time, unit, pounds = found.groups()
     else:
         return False
-    return 0 < _count(pounds) <= 2 * _count(time) * (4 if unit.startswith("month") else 1)
+    return modest(number(pounds), time, unit)
 
 
 _PROGRAMME = re.compile(

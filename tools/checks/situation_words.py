@@ -1,4 +1,4 @@
-"""The words by which situations.py tells what a sentence does. Each expression is tried only where a rule has already matched."""
+"""The words by which situations.py and allowances.py tell what a sentence does. Each is tried only where a rule has already matched."""
 
 from __future__ import annotations
 
@@ -267,7 +267,19 @@ COUNSELLING = re.compile(
     r"about|around) (?:depression|anxiety|grief|bereavement|stress|couples)\b|"
     r"\b(?:support|peer|self-help) (?:evening|group|circle|meeting|line|cafe|hour)s? for\b"
 )
-NUMBERS = {word: n for n, word in enumerate(_row("one two three four five six seven eight nine ten eleven twelve"), 1)}
+_NUMBERS = {word: n for n, word in enumerate(_row("one two three four five six seven eight nine ten eleven twelve"), 1)}
+
+
+def number(word: str) -> int:
+    """What a number says, in digits or as a word; 0 for any other word."""
+    return int(word) if word.isdigit() else _NUMBERS.get(word, 0)
+
+
+def modest(pounds: float, time: str, unit: str) -> bool:
+    """Whether so many pounds in so many weeks or months are two a week at most."""
+    return 0 < pounds <= 2 * number(time) * (4 if unit.startswith("month") else 1)
+
+
 TYPICAL_LOSS = re.compile(
     r"\b(?:typical(?:ly)?|most|average|on average)\b[^.!?]{0,40}\b(?:lose|loses|"
     r"lost)\b[^.!?]{0,20}?\b(\d+|[a-z]+) (pounds?|lbs?|kg|kilos?)\b"

@@ -183,13 +183,8 @@ def _modest(sentence: Sentence, said: str, then: str) -> bool:
     found = words.TYPICAL_LOSS.search(said)
     if found is None or words.EASE.search(said):
         return False
-    pounds, unit, weeks, month = found.groups()
-    amount = _number(pounds) * (2.2 if unit.startswith("k") else 1.0)
-    return 0 < amount <= 2 * _number(weeks) * (4 if month.startswith("month") else 1)
-
-
-def _number(word: str) -> int:
-    return int(word) if word.isdigit() else words.NUMBERS.get(word, 0)
+    amount, unit, time, span = found.groups()
+    return words.modest(words.number(amount) * (2.2 if unit.startswith("k") else 1.0), time, span)
 
 
 def _waste_told(sentence: Sentence, said: str, then: str) -> bool:
