@@ -89,21 +89,18 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
     searched = {passage["id"]: float(passage.get("score", 0.0)) for passage in material.get("passages", ())}
     spread = Counter(stem for one in found for stem in one.stems)
     depth = Counter(one.page for one in found if one.stems & first)
-    passing_by = in_passing(found, first, week)
+    stray = strays(found, first, week)
     named = named_after(day["title"], {one.page for one in found})
-    paged = bool(named)
     scored = []
     for one in found:
         own_page = one.page in named
         # A word that is only related may mean something else here ("the rest of the page"); two of them hardly do.
         close = len((one.stems & later) - first - week)
-        if not one.stems & (first | week) and close < 2 and not own_page:
-            continue
-        if one in passing_by and close < 2 and not own_page:
+        if one in stray and close < 2 and not own_page:
             continue
         # Where a page has the day's name, a sentence of another page must say more of it than one word in passing.
         passing = len(one.stems & (title | first) - everyday) < 2 or not one.stems & leading - everyday
-        if paged and not own_page and passing and not title <= one.stems:
+        if named and not own_page and passing and not title <= one.stems:
             continue
         # "Lemon" says more about its day than "water", which half of the week's sentences hold.
         score = sum(3.0 if spread[stem] * 10 <= len(found) else 2.0 for stem in one.stems & first)
@@ -124,15 +121,14 @@ def choose_facts(material: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def in_passing(found: Sequence[Found], own: Collection[str], week: Collection[str]) -> set[Found]:
-    """The sentences that share one word with the week and none with the day alone, on a page that never speaks of the day.
+def strays(found: Sequence[Found], own: frozenset[str], week: frozenset[str]) -> set[Found]:
+    """The sentences that share no word with the day or the week, or one with the week alone on a page that never speaks of the day.
 
     They are about another day, or about nothing: a gap says more. `own` and `week` are stems.
     """
-    alone = (frozenset(own) - frozenset(week)) or frozenset(own)
-    speaking = {one.page for one in found if one.stems & alone}
-    both = frozenset(own) | frozenset(week)
-    return {one for one in found if one.page not in speaking and len(one.stems & both) < 2}
+    speaking = {one.page for one in found if one.stems & (own - week or own)}
+    both = own | week
+    return {one for one in found if len(one.stems & both) < (1 if one.page in speaking else 2)}
 
 
 def said_everywhere(found: Iterable[Found]) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from agents.extract import GENERIC, OWN_KEYWORDS, in_passing, quotable
+from agents.extract import GENERIC, OWN_KEYWORDS, quotable, strays
 from agents.sentences import stems
 from config.brand_profile import BrandProfile, DayTheme, Theme
 from config.errors import Unsupported
@@ -58,8 +58,7 @@ async def known_about(
     # What research itself finds is judged when it runs, this only warns before: by the words that it goes by.
     asked = " ".join((day.title, day.angle, *day.keywords) if day else (theme.title, *theme.keywords))
     week = stems(" ".join((theme.title, *theme.keywords))) - GENERIC
-    own = stems(" ".join((day.keywords or (day.title,))[:OWN_KEYWORDS])) - GENERIC if day else week
-    wanted = (own | week) or stems(asked)
+    own = stems(" ".join((day.keywords or (day.title,))[:OWN_KEYWORDS])) - GENERIC if day else week or stems(asked)
     only = {"knowledge_type": "document", "status": "active"}
     if embeds_free(runtime):
         texts = [(hit.source, hit.text) for hit in await search(records, runtime.embedder, asked, 12)]
@@ -71,8 +70,7 @@ async def known_about(
             rows = [row for row in await records.find_by(BrandKnowledge, brand=records.brand) if row.chunk]
         texts = [(row.source_id, row.content) for row in rows]
     sentences = quotable({"id": "", "source": page, "text": text} for page, text in texts)
-    strays = in_passing(sentences, own, week) if day else set()
-    about = {one.text for one in sentences if one.stems & wanted and one not in strays}
+    about = {one.text for one in set(sentences) - strays(sentences, own, week)}
     again = {sentence for sentence in about if sentence in said}
     refused = {sentence for sentence in about - again if _refused(sentence, profile)}
     return Known(frozenset(about - again - refused), len(again), len(refused))
